@@ -1,0 +1,31 @@
+"""Writing files so that a killed program leaves either the old file or the new one, never half of one."""
+
+import contextlib
+import json
+import os
+
+
+@contextlib.contextmanager
+def replacing(path, mode="w", **options):
+    """Opens a file beside ``path`` for writing; renames it over ``path`` when the block ends without an error."""
+    path = os.fspath(path)
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    beside = f"{path}.part.{os.getpid()}"
+    if "b" not in mode:
+        options.setdefault("encoding", "utf-8")
+        options.setdefault("newline", "\n")
+    try:
+        with open(beside, mode, **options) as stream:
+            yield stream
+        os.replace(beside, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(beside)
+        raise
+
+
+def write_json(path, value):
+    """Writes ``value`` as sorted, indented JSON, atomically."""
+    with replacing(path) as stream:
+        json.dump(value, stream, indent=2, sort_keys=True)
+        stream.write("\n")
