@@ -1,0 +1,189 @@
+"""Builds BVLC Caffe with the method's layers and installs it into .venv.
+
+    python3 caffe-build/build.py            # what `make caffe` runs
+    python3 caffe-build/build.py --tests    # builds the C++ tests as well and prints their program's path
+
+Everything that goes into a build is hashed; a finished build is kept under that hash in the cache (STAL_CACHE, or
+stal-caffe in the user's cache folder), so the second call only copies. A changed layer is compiled incrementally.
+Environment: DEVICE=cpu, CAFFE_TARBALL=FILE (fetch.py), JOBS=number of compilers at once.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import glob
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+
+import fetch
+import overlay
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(HERE)
+VENV = os.path.join(ROOT, ".venv")
+PYTHON = "/usr/bin/python3"  # Debian's: the Boost.Python package is compiled for it
+CACHE = os.environ.get("STAL_CACHE") or os.path.join(
+    os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "stal-caffe")
+FLAGS = {
+    "cpu": ["-DCPU_ONLY=ON", "-DBLAS=Open", "-DUSE_OPENMP=ON", "-DUSE_LEVELDB=OFF", "-DUSE_LMDB=ON", "-DBUILD_docs=OFF",
+            "-Dpython_version=3", "-DCMAKE_BUILD_TYPE=Release",
+            # The programs lie in bin/ and test/, the library in lib/, pycaffe in lib/pythonX.Y/site-packages/caffe.
+            "-DCMAKE_SKIP_RPATH=ON", "-DCMAKE_EXE_LINKER_FLAGS=-Wl,-rpath,'$ORIGIN/../lib'",
+            "-DCMAKE_SHARED_LINKER_FLAGS=-Wl,-rpath,'$ORIGIN/../../..'"],
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tests", action="store_true", help="build the C++ tests too; prints the path of their program")
+    options = parser.parse_args()
+    device = os.environ.get("DEVICE", "cpu")
+    if device not in FLAGS:
+        sys.exit(f"error: DEVICE={device} is not one of: {', '.join(FLAGS)}")
+    debian_packages()
+    virtual_environment()
+    base, full = content_hashes(device)
+    result = os.path.join(CACHE, f"install-{full}")
+    wanted = os.path.join(result, "test", "test.testbin") if options.tests else result
+    if not os.path.exists(wanted):
+        os.makedirs(CACHE, exist_ok=True)
+        with locked(os.path.join(CACHE, f"{base}.lock")):
+            compile_caffe(device, os.path.join(CACHE, f"build-{base}"), result, options.tests)
+    install(result, full)
+    if options.tests:
+        print(wanted)
+
+
+def debian_packages():
+    """Installs the Debian packages that are missing, or says which line does it."""
+    wanted = open(os.path.join(HERE, "debian-packages.txt")).read().split()
+    status = subprocess.run(["dpkg-query", "-W", "-f=${db:Status-Abbrev} ${Package}\n", *wanted],
+                            capture_output=True, text=True).stdout
+    present = {line.split()[1] for line in status.splitlines() if line.startswith("ii")}
+    missing = [package for package in wanted if package not in present]
+    if not missing:
+        return
+    install_line = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
+    if os.geteuid() != 0:
+        sys.exit("error: Debian packages are missing. Run: sudo apt-get update && sudo " + " ".join(install_line))
+    say(f"installing {len(missing)} Debian packages")
+    environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+    for command in (["apt-get", "update", "-qq"], [*install_line, "-qq", "-o", "Dpkg::Use-Pty=0"]):
+        subprocess.run(command, check=True, env=environment, stdout=sys.stderr)
+
+
+def virtual_environment():
+    """Makes .venv and brings its packages to what pyproject.toml pins."""
+    pins = hashlib.sha256(open(os.path.join(ROOT, "pyproject.toml"), "rb").read()).hexdigest()
+    stamp = os.path.join(VENV, "pins")
+    if os.path.exists(stamp) and open(stamp).read() == pins:
+        return
+    say("installing the Python packages into .venv")
+    subprocess.run([PYTHON, "-m", "venv", VENV], check=True)
+    subprocess.run([os.path.join(VENV, "bin", "pip"), "install", "--quiet", "--disable-pip-version-check",
+                    "--editable", ROOT], check=True, stdout=sys.stderr)
+    with open(stamp, "w") as stream:
+        stream.write(pins)
+
+
+def content_hashes(device):
+    """(hash of the patched upstream and the tools, hash of these and the overlay), short and in hex."""
+    digest = hashlib.sha256()
+    tools = subprocess.run(["dpkg-query", "-W", "g++", *open(os.path.join(HERE, "debian-packages.txt")).read().split()],
+                           capture_output=True, text=True, check=True).stdout
+    for text in (device, *FLAGS[device], tools, read(os.path.join(ROOT, "pyproject.toml"))):
+        digest.update(text.encode() + b"\0")
+    for path in [os.path.join(HERE, "source.sha256"), *sorted(glob.glob(os.path.join(HERE, "patches", "*.patch")))]:
+        digest.update(read(path).encode() + b"\0")
+    base = digest.hexdigest()[:16]
+    for target, source in sorted(overlay.sources().items()):
+        digest.update(f"{target}\0{read(source)}\0".encode())
+    digest.update(read(os.path.join(ROOT, "layers", "layers.proto")).encode())
+    return base, digest.hexdigest()[:16]
+
+
+def compile_caffe(device, work, result, tests):
+    """Compiles in ``work``/build from ``work``/source and copies what is to be installed into ``result``."""
+    source, build = os.path.join(work, "source"), os.path.join(work, "build")
+    if not os.path.exists(source):
+        say("fetching BVLC Caffe 99bd997")
+        shutil.rmtree(source + ".part", ignore_errors=True)
+        fetch.fetch(source + ".part")
+        for patch in sorted(glob.glob(os.path.join(HERE, "patches", "*.patch"))):
+            subprocess.run(["patch", "-p1", "--fuzz=0", "--silent", "-i", patch], cwd=source + ".part", check=True)
+        shutil.copy(os.path.join(source + ".part", overlay.PROTO), os.path.join(source + ".part", "caffe.proto.upstream"))
+        os.rename(source + ".part", source)
+    overlay.apply(source, read(os.path.join(source, "caffe.proto.upstream")))
+    say("configuring and compiling Caffe (about 3 minutes on two cores)")
+    python = os.path.join(VENV, "bin", "python3")
+    include = subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('include'))"],
+                             capture_output=True, text=True, check=True).stdout.strip()
+    log = os.path.join(work, "build.log")
+    targets = ["caffe", "caffe.bin", "pycaffe"] + (["test.testbin"] if tests else [])
+    with open(log, "w") as stream:
+        for command in (["cmake", "-G", "Ninja", "-S", source, "-B", build, *FLAGS[device], f"-DPYTHON_EXECUTABLE={python}",
+                         f"-DPYTHON_INCLUDE_DIR={include}",
+                         f"-DPYTHON_LIBRARY={glob.glob('/usr/lib/*/libpython3.[0-9]*.so')[0]}"],
+                        ["ninja", "-C", build, *jobs(), *targets]):
+            if subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT).returncode:
+                sys.stderr.write("".join(open(log).readlines()[-40:]))
+                sys.exit(f"error: building Caffe failed; the whole log is {log}")
+    shutil.rmtree(result + ".part", ignore_errors=True)
+    python_package = os.path.join(result + ".part", "python", "caffe")
+    shutil.copytree(os.path.join(source, "python", "caffe"), python_package,
+                    ignore=shutil.ignore_patterns("test", "imagenet", "__pycache__", "*.cpp", "_caffe.so"))
+    for pattern, target in (("lib/_caffe.so", "python/caffe"), ("lib/libcaffe.so*", "lib"), ("tools/caffe", "bin"),
+                            *([("test/test.testbin", "test")] if tests else [])):
+        os.makedirs(os.path.join(result + ".part", target), exist_ok=True)
+        for path in glob.glob(os.path.join(build, pattern)):
+            shutil.copy(path, os.path.join(result + ".part", target), follow_symlinks=False)
+    if tests:  # the tests read their data by paths relative to the source tree
+        os.symlink(source, os.path.join(result + ".part", "test", "source"))
+    shutil.rmtree(result, ignore_errors=True)
+    os.rename(result + ".part", result)
+
+
+def install(result, full):
+    """Copies a finished build into .venv, unless it is there."""
+    stamp = os.path.join(VENV, "caffe-build")
+    if os.path.exists(stamp) and read(stamp) == full:
+        return
+    packages = glob.glob(os.path.join(VENV, "lib", "python3*", "site-packages"))[0]
+    shutil.rmtree(os.path.join(packages, "caffe"), ignore_errors=True)
+    shutil.copytree(os.path.join(result, "python", "caffe"), os.path.join(packages, "caffe"))
+    for folder in ("lib", "bin"):
+        for path in glob.glob(os.path.join(result, folder, "*")):
+            target = os.path.join(VENV, folder, os.path.basename(path))
+            shutil.copy(path, target + ".part", follow_symlinks=False)
+            os.replace(target + ".part", target)
+    with open(stamp, "w") as stream:
+        stream.write(full)
+    say(f"Caffe is in .venv (build {full})")
+
+
+@contextlib.contextmanager
+def locked(path):
+    """Holds a lock file: two builds of the same tree would spoil each other."""
+    with open(path, "w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def jobs():
+    return ["-j", os.environ["JOBS"]] if os.environ.get("JOBS") else []
+
+
+def read(path):
+    with open(path, encoding="utf-8") as stream:
+        return stream.read()
+
+
+def say(text):
+    print(f"caffe-build: {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Data sets as published, or drawn, turned into tracklet lists, splits and joints (data_prep/README.md)."""

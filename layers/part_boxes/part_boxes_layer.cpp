@@ -1,0 +1,127 @@
+#include <cmath>
+#include <vector>
+
+#include "caffe/layers/part_boxes_layer.hpp"
+#include "caffe/util/math_functions.hpp"
+#include "caffe/util/refusal.hpp"
+
+namespace caffe {
+
+template <typename Dtype>
+void PartBoxesLayer<Dtype>::LayerSetUp(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+  const PartBoxesParameter& param = this->layer_param_.part_boxes_param();
+  parts_.clear();
+  for (const PartBoxesParameter_Part& part : param.part()) {
+    parts_.push_back(vector<int>(part.joint().begin(), part.joint().end()));
+  }
+  if (parts_.empty()) {
+    parts_ = {{1, 2, 3, 6}, {2, 3, 6, 9, 12}, {3, 4, 5}, {6, 7, 8}, {12, 13, 14}, {9, 10, 11}};
+  }
+  LAYER_REQUIRE(parts_.size() == top.size()) << "there are " << parts_.size() << " parts but " << top.size()
+      << " tops; give one top for each part";
+  const int J = bottom[0]->num_axes() == 3 ? bottom[0]->shape(1) : 0;
+  for (int r = 0; r < parts_.size(); ++r) {
+    LAYER_REQUIRE(!parts_[r].empty()) << "part " << r + 1 << " lists no joint";
+    for (int& joint : parts_[r]) {
+      LAYER_REQUIRE(joint >= 1 && joint <= J) << "part " << r + 1 << " lists joint " << joint << ", but joints are 1 .. "
+          << J << " of the bottom " << bottom[0]->shape_string();
+      --joint;
+    }
+  }
+  LAYER_REQUIRE(param.grow() >= 0 && param.min_side() >= 0) << "grow and min_side must not be negative";
+}
+
+template <typename Dtype>
+void PartBoxesLayer<Dtype>::Reshape(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+  LAYER_REQUIRE(bottom[0]->num_axes() == 3 && bottom[0]->shape(2) == 3)
+      << "the joints must be F x J x 3, not " << bottom[0]->shape_string();
+  const int shape[] = {bottom[0]->shape(0), 5};
+  for (Blob<Dtype>* boxes : top) {
+    boxes->Reshape(vector<int>(shape, shape + 2));
+  }
+}
+
+template <typename Dtype>
+typename PartBoxesLayer<Dtype>::Extent PartBoxesLayer<Dtype>::PartExtent(const Dtype* joints, const vector<int>& part,
+    int axis) const {
+  const PartBoxesParameter& param = this->layer_param_.part_boxes_param();
+  Extent extent = {{0, 0}, {part[0], part[0]}, {{1, 0}, {0, 1}}};
+  for (int joint : part) {
+    const Dtype value = joints[joint * 3 + axis];
+    LAYER_REQUIRE(std::isfinite(value)) << "joint " << joint + 1 << " has coordinate " << value
+        << "; check the joints file";
+    if (value < joints[extent.joint[0] * 3 + axis]) {
+      extent.joint[0] = joint;
+    }
+    if (value > joints[extent.joint[1] * 3 + axis]) {
+      extent.joint[1] = joint;
+    }
+  }
+  const Dtype low = joints[extent.joint[0] * 3 + axis], high = joints[extent.joint[1] * 3 + axis];
+  const Dtype grow = param.grow(), side = (high - low) * (1 + 2 * grow);
+  extent.edge[0] = low - grow * (high - low);
+  extent.edge[1] = high + grow * (high - low);
+  extent.slope[0][0] = extent.slope[1][1] = 1 + grow;
+  extent.slope[0][1] = extent.slope[1][0] = -grow;
+  if (side < param.min_side()) {
+    const Dtype centre = (low + high) / 2;
+    extent.edge[0] = centre - Dtype(param.min_side()) / 2;
+    extent.edge[1] = centre + Dtype(param.min_side()) / 2;
+    for (int i = 0; i < 4; ++i) {
+      extent.slope[i / 2][i % 2] = Dtype(0.5);
+    }
+  }
+  const int clip = axis == 0 ? param.clip_width() : param.clip_height();
+  for (int e = 0; clip > 0 && e < 2; ++e) {
+    if (extent.edge[e] < 0 || extent.edge[e] > clip - 1) {
+      extent.edge[e] = extent.edge[e] < 0 ? 0 : clip - 1;
+      extent.slope[e][0] = extent.slope[e][1] = 0;
+    }
+  }
+  return extent;
+}
+
+template <typename Dtype>
+void PartBoxesLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+  const int F = bottom[0]->shape(0), J = bottom[0]->shape(1);
+  for (int r = 0; r < parts_.size(); ++r) {
+    Dtype* boxes = top[r]->mutable_cpu_data();
+    for (int f = 0; f < F; ++f) {
+      boxes[f * 5] = f;
+      for (int axis = 0; axis < 2; ++axis) {
+        const Extent extent = PartExtent(bottom[0]->cpu_data() + f * J * 3, parts_[r], axis);
+        boxes[f * 5 + 1 + axis] = extent.edge[0];
+        boxes[f * 5 + 3 + axis] = extent.edge[1];
+      }
+    }
+  }
+}
+
+template <typename Dtype>
+void PartBoxesLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
+    const vector<Blob<Dtype>*>& bottom) {
+  if (!propagate_down[0]) {
+    return;
+  }
+  const int F = bottom[0]->shape(0), J = bottom[0]->shape(1);
+  Dtype* diff = bottom[0]->mutable_cpu_diff();
+  caffe_set(bottom[0]->count(), Dtype(0), diff);
+  for (int r = 0; r < parts_.size(); ++r) {
+    for (int f = 0; f < F; ++f) {
+      for (int axis = 0; axis < 2; ++axis) {
+        const Extent extent = PartExtent(bottom[0]->cpu_data() + f * J * 3, parts_[r], axis);
+        for (int e = 0; e < 2; ++e) {
+          const Dtype g = top[r]->cpu_diff()[f * 5 + 1 + 2 * e + axis];
+          for (int end = 0; end < 2; ++end) {
+            diff[(f * J + extent.joint[end]) * 3 + axis] += g * extent.slope[e][end];
+          }
+        }
+      }
+    }
+  }
+}
+
+INSTANTIATE_CLASS(PartBoxesLayer);
+REGISTER_LAYER_CLASS(PartBoxes);
+
+}  // namespace caffe

@@ -1,0 +1,93 @@
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "caffe/layers/roi_pooling_layer.hpp"
+#include "caffe/util/math_functions.hpp"
+#include "caffe/util/rois.hpp"
+
+namespace caffe {
+
+template <typename Dtype>
+void ROIPoolingLayer<Dtype>::LayerSetUp(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+  const ROIPoolingParameter& param = this->layer_param_.roi_pooling_param();
+  LAYER_REQUIRE(param.pooled_h() > 0 && param.pooled_w() > 0) << "roi_pooling_param needs pooled_h and pooled_w";
+  LAYER_REQUIRE(param.spatial_scale() > 0) << "spatial_scale must be above 0";
+  pooled_h_ = param.pooled_h();
+  pooled_w_ = param.pooled_w();
+}
+
+template <typename Dtype>
+void ROIPoolingLayer<Dtype>::Reshape(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+  LAYER_REQUIRE(bottom[0]->num_axes() == 4) << "the maps must be N x C x H x W, not " << bottom[0]->shape_string();
+  RequireRoiShape(this->layer_param_, *bottom[1]);
+  top[0]->Reshape(bottom[1]->shape(0), bottom[0]->channels(), pooled_h_, pooled_w_);
+  max_index_.Reshape(top[0]->shape());
+}
+
+template <typename Dtype>
+void ROIPoolingLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+  const Dtype scale = this->layer_param_.roi_pooling_param().spatial_scale();
+  const int C = bottom[0]->channels(), H = bottom[0]->height(), W = bottom[0]->width();
+  for (int m = 0; m < bottom[1]->shape(0); ++m) {
+    const Dtype* roi = bottom[1]->cpu_data() + m * 5;
+    const int map = RoiMap(this->layer_param_, roi, m, bottom[0]->num());
+    const int x1 = std::round(roi[1] * scale), y1 = std::round(roi[2] * scale);
+    const Dtype bin_w = std::max<Dtype>(std::round(roi[3] * scale) - x1 + 1, 1) / pooled_w_;
+    const Dtype bin_h = std::max<Dtype>(std::round(roi[4] * scale) - y1 + 1, 1) / pooled_h_;
+    for (int c = 0; c < C; ++c) {
+      const Dtype* data = bottom[0]->cpu_data() + bottom[0]->offset(map, c);
+      Dtype* pooled = top[0]->mutable_cpu_data() + top[0]->offset(m, c);
+      int* index = max_index_.mutable_cpu_data() + top[0]->offset(m, c);
+      for (int ph = 0; ph < pooled_h_; ++ph) {
+        const int h_begin = std::min(std::max(y1 + static_cast<int>(std::floor(ph * bin_h)), 0), H);
+        const int h_end = std::min(std::max(y1 + static_cast<int>(std::ceil((ph + 1) * bin_h)), 0), H);
+        for (int pw = 0; pw < pooled_w_; ++pw) {
+          const int w_begin = std::min(std::max(x1 + static_cast<int>(std::floor(pw * bin_w)), 0), W);
+          const int w_end = std::min(std::max(x1 + static_cast<int>(std::ceil((pw + 1) * bin_w)), 0), W);
+          int best = -1;
+          for (int h = h_begin; h < h_end; ++h) {
+            for (int w = w_begin; w < w_end; ++w) {
+              if (best < 0 || data[h * W + w] > data[best]) {
+                best = h * W + w;
+              }
+            }
+          }
+          index[ph * pooled_w_ + pw] = best;
+          pooled[ph * pooled_w_ + pw] = best < 0 ? Dtype(0) : data[best];
+        }
+      }
+    }
+  }
+}
+
+template <typename Dtype>
+void ROIPoolingLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
+    const vector<Blob<Dtype>*>& bottom) {
+  if (propagate_down[1]) {
+    caffe_set(bottom[1]->count(), Dtype(0), bottom[1]->mutable_cpu_diff());
+  }
+  if (!propagate_down[0]) {
+    return;
+  }
+  caffe_set(bottom[0]->count(), Dtype(0), bottom[0]->mutable_cpu_diff());
+  const int C = bottom[0]->channels(), bins = pooled_h_ * pooled_w_;
+  for (int m = 0; m < top[0]->num(); ++m) {
+    const int map = static_cast<int>(bottom[1]->cpu_data()[m * 5]);
+    for (int c = 0; c < C; ++c) {
+      Dtype* diff = bottom[0]->mutable_cpu_diff() + bottom[0]->offset(map, c);
+      const Dtype* pooled_diff = top[0]->cpu_diff() + top[0]->offset(m, c);
+      const int* index = max_index_.cpu_data() + top[0]->offset(m, c);
+      for (int bin = 0; bin < bins; ++bin) {
+        if (index[bin] >= 0) {
+          diff[index[bin]] += pooled_diff[bin];
+        }
+      }
+    }
+  }
+}
+
+INSTANTIATE_CLASS(ROIPoolingLayer);
+REGISTER_LAYER_CLASS(ROIPooling);
+
+}  // namespace caffe

@@ -1,0 +1,109 @@
+"""Writes the committed nets and solvers from prototxt/nets/ and prototxt/experiments.py.
+
+    python -m prototxt.generate            # write all of them
+    python -m prototxt.generate --check    # exit 1 with a diff if a committed file is not what would be written
+    python -m prototxt.generate --only ilids --identities 200   # for a list of another number of identities
+    python -m prototxt.generate --twins --out out/twins         # with Python layers, for a Caffe without layers/
+
+Nobody edits a .prototxt: change the program and run it.
+"""
+
+import argparse
+import difflib
+import glob
+import os
+from dataclasses import replace
+
+from google.protobuf import text_format
+
+from prototxt.experiments import DEMO_OPTIONS, DEMO_SOLVER, PAPER
+from prototxt.nets import stal
+from prototxt.nets.solver import solver
+from stal.errors import InputError, run
+from stal.files import replacing
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+HEADER = "# Written by python -m prototxt.generate from prototxt/nets/ and prototxt/experiments.py. Do not edit.\n"
+
+
+def text(message):
+    """The message as prototxt with a header and, for a net, an empty line before each layer that starts a section.
+
+    Raises AssertionError if the text does not parse back to the same message.
+    """
+    lines, section = [HEADER], None
+    for line in text_format.MessageToString(message).splitlines(keepends=True):
+        lines.append(line)
+    result = "".join(lines)
+    if message.DESCRIPTOR.name == "NetParameter":
+        result = _sections(message)
+    assert text_format.Parse(result, type(message)()) == message, "the text of a float does not survive"
+    return result
+
+
+def _sections(net):
+    result, section = [HEADER, f"name: \"{net.name}\"\n"], None
+    for layer in net.layer:
+        here = layer.name.split("/")[0]
+        if here != section:
+            section = here
+            result.append(f"\n# ---- {section} ----\n")
+        result.append("layer {\n" + text_format.MessageToString(layer, indent=2) + "}\n")
+    return "".join(result)
+
+
+def files(only=None, identities=None, twins=False, folder="prototxt"):
+    """{file name: text} of every committed file, or of the data set ``only``.
+
+    Args:
+        folder: where the files are going to lie, relative to the repository's root; solvers name their net by it.
+    """
+    experiments = {**PAPER, "demo": (DEMO_OPTIONS, DEMO_SOLVER)}
+    if only is not None and only not in experiments:
+        raise InputError(f"there is no experiment {only}: it is one of {', '.join(experiments)}")
+    result = {}
+    for name, (options, solver_options) in experiments.items():
+        if only not in (None, name):
+            continue
+        options = replace(options, twins=twins, identities=identities or options.identities)
+        result[f"train_{name}.prototxt"] = text(stal.train_net(options))
+        # The paper's nets differ only in the number of identities, so they share one net for deployment.
+        deploy = "deploy_demo.prototxt" if name == "demo" else "deploy.prototxt"
+        result[deploy] = text(stal.deploy_net(options if name == "demo" else replace(options, name="stal")))
+        result[f"solver_{name}.prototxt"] = text(
+            solver(f"{folder}/train_{name}.prototxt", f"snapshots/{name}", solver_options))
+    return result
+
+
+def check(folder=HERE):
+    """A unified diff between the committed files and what the program writes; empty if there is none."""
+    wanted = files()
+    diff = []
+    for name in sorted(wanted.keys() | {os.path.basename(path) for path in glob.glob(os.path.join(folder, "*.prototxt"))}):
+        path = os.path.join(folder, name)
+        found = open(path).read() if os.path.exists(path) else ""
+        diff += difflib.unified_diff(found.splitlines(True), wanted.get(name, "").splitlines(True), path, "generated")
+    return "".join(diff)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--only", metavar="NAME", help="ilids, prid, mars or demo")
+    parser.add_argument("--identities", type=int, help="persons in the training list")
+    parser.add_argument("--twins", action="store_true", help="Python layers instead of C++ ones")
+    parser.add_argument("--out", default="prototxt", help="folder to write into, relative to the repository's root")
+    options = parser.parse_args(argv)
+    if options.check:
+        diff = check()
+        print(diff or "prototxt/ is what the program writes.")
+        return 1 if diff else 0
+    for name, content in files(options.only, options.identities, options.twins, options.out).items():
+        with replacing(os.path.join(options.out, name)) as stream:
+            stream.write(content)
+        print(os.path.join(options.out, name))
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,100 @@
+"""Results as people read them: torchreid's block, tables of per cent, CMC curves."""
+
+import numpy as np
+
+from stal import paper_numbers
+from stal.distance import SWITCHES
+from stal.files import replacing
+from stal.metrics import RANKS
+
+
+def torchreid_block(scores):
+    """The text that torchreid prints, byte for byte, so that scripts which parse its logs parse ours."""
+    return "\n".join(["Computing CMC and mAP ...", "** Results **", f"mAP: {scores.mAP:.1%}", "CMC curve",
+                      *(f"Rank-{rank:<3}: {scores.cmc[rank - 1]:.1%}" for rank in RANKS)])
+
+
+def more_lines(scores):
+    """What torchreid has no line for: mINP, TAR at FAR, and how many queries counted."""
+    tars = [f"TAR at FAR {far:g}: " + ("too few wrong pairs to tell" if tar is None else f"{tar:.1%}")
+            for far, tar in sorted(scores.tar.items())]
+    return "\n".join([f"mINP: {scores.mINP:.1%}", *tars,
+                      f"queries: {scores.queries}, of these without a match and left out: "
+                      f"{scores.queries_without_match}"])
+
+
+def percents(scores):
+    """{"mAP", "rank1", "rank5", "rank10", "rank20", "mINP": per cent}, the keys of the paper's numbers."""
+    return {"mAP": 100 * scores.mAP, **{f"rank{rank}": 100 * float(scores.cmc[rank - 1]) for rank in RANKS},
+            "mINP": 100 * scores.mINP}
+
+
+def table(columns):
+    """A table of numbers, one decimal, a dash where there is none.
+
+    Args:
+        columns: list of (heading, {metric: number}); the rows are the metrics of the first column.
+    """
+    widths = [max(len(heading), 6) for heading, _ in columns]
+    lines = ["            " + "  ".join(f"{heading:>{width}}" for width, (heading, _) in zip(widths, columns))]
+    for metric in columns[0][1]:
+        cells = [f"{values[metric]:.1f}" if metric in values else "-" for _, values in columns]
+        label = metric.replace("rank", "Rank-")
+        lines.append(f"  {label:<8}  " + "  ".join(f"{cell:>{width}}" for width, cell in zip(widths, cells)))
+    return "\n".join(lines)
+
+
+def tables(protocol, combined, names, scores):
+    """Several switches side by side, several splits one by one, and the paper's numbers, where there are any.
+
+    Args:
+        protocol: :class:`stal.protocols.Protocol`.
+        combined: {switch: (mean, deviation)} as :func:`stal.metrics.mean_and_deviation` gives them.
+        names: of the splits.
+        scores: {switch: [scores of each split]}.
+    """
+    own = [(SWITCHES[switch], percents(mean)) for switch, (mean, _) in combined.items()]
+    lines = []
+    if len(own) > 1:
+        lines += [f"attention switches, per cent{', mean over the splits' if len(names) > 1 else ''}", table(own)]
+    for switch, (mean, deviation) in combined.items() if len(names) > 1 else ():
+        columns = [("mean", percents(mean)), ("std", percents(deviation))]
+        columns += [(name, percents(one)) for name, one in zip(names, scores[switch])]
+        lines += [f"{len(names)} splits, {SWITCHES[switch]}, per cent", table(columns)]
+    source, published = paper_numbers.comparison(protocol.dataset)
+    if not protocol.comparable:
+        lines.append(f"paper ({source}): {protocol.dataset} under another protocol, not to be compared with this one")
+    elif published:
+        lines += [f"paper ({source}): {protocol.dataset}, per cent, beside this run",
+                  table([(f"this {name}", values) for name, values in own] + list(published.items()))]
+    return "\n".join(lines)
+
+
+def json_values(mean, deviation, names, scores):
+    """The same for a JSON file; ``std`` is null for a single split."""
+    return {**mean.values(), "queries": mean.queries, "queries_without_match": mean.queries_without_match,
+            "splits": {"mean": mean.values(), "std": deviation.values() if deviation else None,
+                       "per_split": [{"split": name, "queries": one.queries,
+                                      "queries_without_match": one.queries_without_match, **one.values()}
+                                     for name, one in zip(names, scores)]}}
+
+
+def plot_cmc(path, curves, title):
+    """Draws CMC curves as PNG, atomically; the same curves always give the same bytes.
+
+    Args:
+        curves: list of (name, :class:`stal.metrics.Scores`).
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for name, scores in curves:
+        axes.plot(np.arange(1, len(scores.cmc) + 1), 100 * scores.cmc,
+                  label=f"{scores.cmc[0]:.1%} {name} (mAP {scores.mAP:.1%})")
+    axes.set(title=title, xlabel="rank", ylabel="matching rate (%)", xlim=(1, len(curves[0][1].cmc)), ylim=(None, 101))
+    axes.grid(alpha=0.4)
+    axes.legend(loc="lower right")
+    with replacing(path, "wb") as stream:
+        FigureCanvasAgg(figure).print_png(stream, metadata={"Software": None})

@@ -1,0 +1,289 @@
+"""data_prep/synthetic.py: the same bytes each time, the published layout, and occluders and joints that are true."""
+
+import csv
+import json
+import math
+import os
+import shutil
+
+import numpy as np
+import pytest
+import scipy.io
+
+from data_prep import scene, synthetic, walker
+from stal.errors import InputError
+from stal.images import read_image
+
+SMALL = ("--identities", "8", "--length", "4", "6", "--seed", "3")
+SIZE = 64, 128
+
+
+def draw(root, *options):
+    """Draws the small set with further options; returns its root as a path."""
+    synthetic.main(["--root", str(root), *SMALL, "--workers", "1", *options])
+    return root
+
+
+def contents(root):
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def rows_of(path):
+    with open(path, newline="", encoding="utf-8") as stream:
+        header, *rows = csv.reader(stream)
+    return header, {row[0]: np.array(row[1:], float) for row in rows}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return draw(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture
+def copy(small, tmp_path):
+    return shutil.copytree(small, tmp_path / "copy")
+
+
+def test_the_number_of_workers_changes_no_byte(small, tmp_path):
+    assert contents(draw(tmp_path, "--workers", "2")) == contents(small)
+
+
+def test_another_seed_gives_other_pictures(small, tmp_path):
+    options = scene.Options(seed=3), scene.Options(seed=4)
+    first, second = (scene.render(option, 0, 0, 2, SIZE).frames[0].image for option in options)
+    assert (first != second).mean() > 0.5
+
+
+def test_the_layout_is_the_published_one(small):
+    frames = sorted((small / "i-LIDS-VID").rglob("*.png"))
+    mark = json.loads((small / "synthetic.json").read_text())
+    assert mark["counts"] == {"identities": 8, "tracklets": 16, "frames": len(frames)}
+    for camera in ("cam1", "cam2"):
+        people = sorted(os.listdir(small / "i-LIDS-VID/sequences" / camera))
+        assert len(people) == 8 and people != [f"person{number:03d}" for number in range(1, 9)]
+    for frame in frames:
+        camera, person, number = frame.stem.split("_")
+        assert (camera, person) == frame.parts[-3:-1] and len(number) == 5
+        assert read_image(frame).shape == (128, 64, 3)
+    tracklets = [len(list(path.iterdir())) for path in (small / "i-LIDS-VID/sequences").glob("cam*/*")]
+    assert 4 <= min(tracklets) and max(tracklets) <= 6
+
+
+def test_the_published_lengths_have_the_published_mean():
+    class Arguments:
+        identities, cameras, length = 300, 2, (23, 193)
+    lengths = synthetic._lengths(Arguments, scene.Options())
+    assert 23 <= lengths.min() < 30 and 170 < lengths.max() <= 193 and abs(lengths.mean() - 73) < 4
+
+
+def test_person_numbers_reach_319_for_300():
+    numbers = synthetic.IlidsVid(scene.Options(), 300, 2).numbers
+    assert len(set(numbers)) == 300 and numbers == sorted(numbers) and 300 < numbers[-1] <= 319 and numbers[0] >= 1
+
+
+def test_every_split_names_everybody_once_and_keeps_look_alikes_together(small):
+    ranks = scipy.io.loadmat(small / "train-test people splits/train_test_splits_ilidsvid.mat")["ls_set"]
+    assert ranks.shape == (10, 8)
+    for row in ranks:
+        assert sorted(row) == list(range(1, 9))
+        assert len({(rank - 1) // 4 for rank in row[:4]}) == 1
+
+
+def test_the_tables_have_a_row_for_each_frame(small):
+    frames = {str(path.relative_to(small)) for path in (small / "i-LIDS-VID").rglob("*.png")}
+    joints_header, joints = rows_of(small / "joints.csv")
+    occlusion_header, occlusion = rows_of(small / "occlusion.csv")
+    assert joints_header == ["frame"] + [f"{name}{k}" for k in range(1, 15) for name in "xyc"]
+    assert occlusion_header == ["frame", "head", "torso", "right_arm", "left_arm", "right_leg", "left_leg"]
+    assert set(joints) == set(occlusion) == frames
+    fractions = np.array(list(occlusion.values()))
+    assert fractions.min() >= 0 and fractions.max() <= 1
+
+
+def test_a_complete_set_is_left_alone(copy, capsys):
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
+    draw(copy)
+    assert "holds this set already" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
+
+
+def test_a_set_that_lost_a_frame_is_drawn_anew(copy, small):
+    next((copy / "i-LIDS-VID").rglob("*.png")).unlink()
+    draw(copy)
+    assert contents(copy) == contents(small)
+
+
+def test_an_interrupted_set_is_drawn_anew(copy, small):
+    (copy / "synthetic.json").rename(copy / "synthetic.unfinished.json")
+    (copy / "i-LIDS-VID/sequences/cam1/person999").mkdir()
+    (copy / "i-LIDS-VID/sequences/cam1/person999/left_over.png").write_bytes(b"")
+    draw(copy)
+    assert contents(copy) == contents(small)
+
+
+def test_a_drawing_that_fails_leaves_no_mark(tmp_path, monkeypatch):
+    monkeypatch.setattr(synthetic.IlidsVid, "write_splits", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        draw(tmp_path)
+    assert not (tmp_path / "synthetic.json").exists() and (tmp_path / "synthetic.unfinished.json").exists()
+
+
+def test_another_set_needs_force(copy, small):
+    with pytest.raises(InputError, match="holds another synthetic set \\(occluders both instead of none\\)"):
+        draw(copy, "--occluders", "none")
+    assert contents(copy) == contents(small)
+    draw(copy, "--occluders", "none", "--force")
+    assert contents(copy) != contents(small)
+    _, occlusion = rows_of(copy / "occlusion.csv")
+    assert not np.array(list(occlusion.values())).any()
+
+
+def test_real_data_is_never_overwritten(tmp_path):
+    picture = tmp_path / "i-LIDS-VID/sequences/cam1/person001/cam1_person001_00001.png"
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b"somebody's data")
+    with pytest.raises(InputError, match="i-LIDS-VID was not written by this program"):
+        draw(tmp_path, "--force")
+    assert picture.read_bytes() == b"somebody's data"
+
+
+def test_a_damaged_mark_is_named(copy):
+    (copy / "synthetic.json").write_text("{")
+    with pytest.raises(InputError, match="synthetic.json is damaged"):
+        draw(copy)
+
+
+@pytest.mark.parametrize("options", [("--identities", "1"), ("--cameras", "1"), ("--cameras", "7"), ("--length", "0", "4"),
+                                     ("--length", "9", "4"), ("--seed", "-1"), ("--persistent-share", "1.5"),
+                                     ("--redraw", "-0.1"), ("--workers", "0")])
+def test_a_wrong_option_is_named(tmp_path, options):
+    with pytest.raises(InputError, match=options[0]):
+        draw(tmp_path, *options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_root_that_is_a_file_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot make the directory .*file"):
+        draw(tmp_path / "file")
+
+
+def test_look_alikes_share_attributes_as_asked():
+    def alike(redraw):
+        """Mean share of attributes in which two people of one group agree."""
+        options = scene.Options(redraw=redraw)
+        people = [[vars(scene.identity(options, 4 * group + k)) for k in range(2)] for group in range(60)]
+        return np.mean([[first[name] == second[name] for name in first] for first, second in people])
+
+    assert alike(0) == 1
+    assert alike(1) < alike(0.4) < 0.8
+
+
+def test_the_second_colour_differs_from_the_first():
+    for index in range(100):
+        who = scene.identity(scene.Options(), index)
+        assert walker.second_colour(who) != who.top and 0 <= walker.second_colour(who) < len(walker.CLOTHES)
+
+
+@pytest.mark.parametrize("phase", np.linspace(0, 2 * math.pi, 9))
+def test_the_skeleton_is_a_person(phase):
+    who = scene.identity(scene.Options(), 0)
+    body = walker.skeleton(who, phase)
+    up = body[:, 1]
+    assert up[0] > up[1] > up[[2, 5]].max() and up[[2, 5]].min() > up[[8, 11]].max() > up[[9, 12]].max()
+    assert body[[2, 3, 4, 11, 12, 13], 0].max() < 0 < body[[5, 6, 7, 8, 9, 10], 0].min()  # right, left
+    for first, second, length in ((8, 9, 0.235), (9, 10, 0.225), (11, 12, 0.235), (12, 13, 0.225)):
+        assert math.isclose(np.linalg.norm(body[first] - body[second]), length, rel_tol=0.01)
+
+
+def test_left_and_right_follow_the_view():
+    def right_of_left(yaw_index):
+        """Mean x of the right shoulder minus that of the left."""
+        options = scene.Options(occluders="none", joint_jitter=0)
+        frames = [frame for index in range(12) for frame in scene.render(options, index, yaw_index, 3, SIZE).frames]
+        return np.mean([frame.joints[2, 0] - frame.joints[5, 0] for frame in frames])
+
+    assert scene._YAWS[3] == 0 and right_of_left(3) < -8  # faces the camera
+    assert scene._YAWS[4] == 180 and right_of_left(4) > 8
+
+
+def test_joints_lie_on_the_person(small):
+    _, joints = rows_of(small / "joints.csv")
+    joints = np.array(list(joints.values())).reshape(-1, 14, 3)
+    x, y, confidence = np.moveaxis(joints, 2, 0)
+    assert x.min() > -6 and x.max() < 70 and y.min() > -6 and y.max() < 134
+    assert confidence.min() >= 0.1 and confidence.max() == 1
+    head, hips, ankles = y[:, 0], y[:, (8, 11)].mean(1), y[:, (10, 13)].mean(1)
+    assert (head + 30 < hips).all() and (hips + 25 < ankles).all()
+
+
+def test_the_jitter_of_the_joints_is_what_is_asked():
+    exact, jittered = (scene.render(scene.Options(joint_jitter=jitter), 1, 0, 30, SIZE).frames for jitter in (0, 1.5))
+    assert all(np.array_equal(one.image, other.image) for one, other in zip(exact, jittered))
+    off = np.array([one.joints[:, :2] - other.joints[:, :2] for one, other in zip(exact, jittered)])
+    assert abs(off.std() - 1.5) < 0.15 and abs(off.mean()) < 0.15
+
+
+def test_hidden_joints_are_less_sure():
+    frames = scene.render(scene.Options(occluders="moving", joint_jitter=0), 2, 0, 30, SIZE).frames
+    clear = np.array([frame.joints[:, 2] == 1 for frame in frames])
+    fractions = np.array([frame.occlusion for frame in frames])
+    for part, members in enumerate(walker.PARTS.values()):
+        whole = fractions[:, part] == 1
+        assert not clear[whole][:, list(members)].any()
+        assert clear[fractions[:, part] == 0][:, list(members)].all()
+
+
+def test_hidden_fractions_are_those_of_the_box_of_equation_7():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        cover = (rng.random((40, 30)) < 0.4).astype(np.uint8) * 255
+        joints = rng.uniform(-4, 34, (14, 2))
+        for part, members in enumerate(walker.PARTS.values()):
+            x, y = joints[list(members), 0], joints[list(members), 1]
+            inside = [cover[row, column] > 0 for row in range(40) for column in range(30)
+                      if math.floor(x.min()) <= column <= x.max() and math.floor(y.min()) <= row <= y.max()]
+            wanted = np.mean(inside) if inside else 0
+            assert math.isclose(scene.hidden_fractions(cover, joints)[part], wanted)
+
+
+def test_without_occluders_nothing_is_hidden():
+    tracklet = scene.render(scene.Options(occluders="none"), 0, 0, 5, SIZE)
+    assert tracklet.hidden == () and not np.array([frame.occlusion for frame in tracklet.frames]).any()
+    assert all((frame.joints[:, 2] == 1).all() for frame in tracklet.frames)
+
+
+def test_persistent_occluders_hide_their_parts_in_every_frame():
+    options, kinds = scene.Options(occluders="persistent", persistent_share=1), set()
+    for index in range(30):
+        tracklet = scene.render(options, index, index % 2, 12, SIZE)
+        kinds.add(tracklet.hidden)
+        assert 1 <= len(tracklet.hidden) <= 2
+        columns = [list(walker.PARTS).index(name) for name in tracklet.hidden]
+        fractions = np.array([frame.occlusion for frame in tracklet.frames])
+        assert fractions[:, columns].min() > 0.85
+        assert fractions[:, 0].mean() < 0.4  # the head stays in sight
+    assert len(kinds) >= 4
+
+
+def test_the_share_of_persistent_occluders_is_what_is_asked():
+    options = scene.Options(occluders="both", persistent_share=0.3)
+    hidden = [scene.render(options, index, camid, 1, SIZE).hidden for index in range(60) for camid in range(2)]
+    assert 0.18 < np.mean([bool(parts) for parts in hidden]) < 0.42
+
+
+def test_moving_occluders_come_and_go():
+    options, all_fractions = scene.Options(occluders="moving"), []
+    for index in range(40):
+        fractions = np.array([frame.occlusion for frame in scene.render(options, index, index % 2, 10, SIZE).frames])
+        all_fractions.append(fractions)
+        assert fractions.max() > 0.2                                # something passes every tracklet
+        assert (np.ptp(fractions, axis=0) > 0.3).any()              # and moves
+    mean = np.mean(all_fractions, axis=(0, 1))
+    assert 0.28 < mean.mean() < 0.44 and mean[0] < 0.25 and mean[0] == mean.min()
+
+
+def test_mars_sized_frames_can_be_drawn():
+    tracklet = scene.render(scene.Options(), 0, 5, 2, (128, 256))
+    assert tracklet.frames[0].image.shape == (256, 128, 3)
+    assert tracklet.frames[0].joints[:, 1].max() > 180

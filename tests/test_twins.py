@@ -1,0 +1,949 @@
+"""The layers' Python twins: cases worked by hand, numeric gradients, degenerate input, options, refusals.
+
+Nothing here needs Caffe: the twins' classes run on stand-ins for its blobs.
+"""
+
+import inspect
+import itertools
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from layers.attention_distance import attention_distance_layer as attention_distance
+from layers.attention_pooling import attention_pooling_layer as attention_pooling
+from layers.consistency_loss import consistency_loss_layer as consistency_loss
+from layers.l1_normalize import l1_normalize_layer as l1_normalize
+from layers.pairwise_distance import pairwise_distance_layer as pairwise_distance
+from layers.part_boxes import part_boxes_layer as part_boxes
+from layers.roi_align import roi_align_layer as roi_align
+from layers.roi_pooling import roi_pooling_layer as roi_pooling
+from layers.spatial_soft_arg_max import spatial_soft_arg_max_layer as spatial_soft_arg_max
+from layers.triplet_loss import triplet_loss_layer as triplet_loss
+from layers.twin import REQUIRED, read_options
+from stal.errors import InputError
+
+MODULES = (attention_distance, attention_pooling, consistency_loss, l1_normalize, pairwise_distance,
+           part_boxes, roi_align, roi_pooling, spatial_soft_arg_max, triplet_loss)
+NAMES = [module.NAME for module in MODULES]
+OF_TWIN_ONLY = {"normalization"}  # the C++ layers read it from Caffe's loss_param
+
+
+def array(*values):
+    return np.array(values, float)
+
+
+def random(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def positive(*shape, seed=0):
+    return np.random.default_rng(seed).uniform(0.2, 1, shape)
+
+
+def check_gradient(module, bottoms, wanted, weights=None, **options):
+    """Compares backward with central differences of a random projection of the tops.
+
+    ``wanted`` are the indices of the bottoms compared; ``weights`` is the parameter, compared too. A gradient
+    too small to tell right from wrong fails.
+    """
+    bottoms = [np.array(bottom, float) for bottom in bottoms]
+    extra = {} if weights is None else {"weights": weights}
+    probes = [random(*top.shape, seed=9) for top in module.forward(*bottoms, **extra, **options)]
+    gradients = module.backward(probes, *bottoms, **extra, **options)
+    compared = []
+    if weights is not None:
+        gradients, dweights = gradients
+        compared.append((weights, dweights))
+    compared += [(bottoms[i], gradients[i]) for i in wanted]
+    for values, gradient in compared:
+        numeric = np.zeros_like(values)
+        for index in np.ndindex(values.shape):
+            kept, ends = values[index], []
+            for step in (1e-5, -1e-5):
+                values[index] = kept + step
+                tops = module.forward(*bottoms, **extra, **options)
+                ends.append(sum((probe * top).sum() for probe, top in zip(probes, tops)))
+            values[index] = kept
+            numeric[index] = (ends[0] - ends[1]) / 2e-5
+        assert np.abs(numeric).max() > 1e-3
+        np.testing.assert_allclose(gradient, numeric, rtol=1e-6, atol=1e-8)
+
+
+class TestAttentionPooling:
+    scores = array([1], [3])
+    features = array([4], [8])
+
+    def test_by_hand(self):
+        parts, weights = attention_pooling.forward(self.scores, self.features, frames=2)
+        assert parts.tolist() == [[[7]]] and weights.tolist() == [[2]]
+        diffs = [array([[1]]), array([[0]])]
+        dscores, dfeatures = attention_pooling.backward(diffs, self.scores, self.features, frames=2)
+        assert dscores.tolist() == [[-0.75], [0.25]] and dfeatures.tolist() == [[0.25], [0.75]]
+
+    def test_the_weights_gradient_has_1_over_t_unless_paper(self):
+        diffs = [array([[0]]), array([[1]])]
+        for gradient, expected in (("EXACT", 0.5), ("PAPER", 1)):
+            dscores, dfeatures = attention_pooling.backward(diffs, self.scores, self.features, frames=2,
+                                                            gradient=gradient)
+            assert dscores.tolist() == [[expected], [expected]] and not dfeatures.any()
+
+    def test_rows_are_video_major(self):
+        scores, features = random(6, 2) ** 2, random(2, 6, 3, seed=1)
+        both = attention_pooling.forward(scores, *features, frames=3)
+        for v in range(2):
+            rows = slice(3 * v, 3 * v + 3)
+            one = attention_pooling.forward(scores[rows], *features[:, rows], frames=3)
+            np.testing.assert_allclose(both[0][v], one[0][0])
+            np.testing.assert_allclose(both[1][v], one[1][0])
+
+    @pytest.mark.parametrize("scores, temporal", [(np.zeros((2, 1)), True), (array([1], [3]), False)])
+    def test_zero_scores_and_temporal_off_give_the_plain_mean(self, scores, temporal):
+        parts, weights = attention_pooling.forward(scores, self.features, frames=2, temporal=temporal)
+        assert parts.tolist() == [[[6]]] and weights.tolist() == [[scores.mean()]]
+        dscores, dfeatures = attention_pooling.backward([array([[1]]), array([[4]])], scores, self.features,
+                                                        frames=2, temporal=temporal)
+        assert dscores.tolist() == [[2], [2]] and dfeatures.tolist() == [[0.5], [0.5]]
+
+    def test_only_the_part_without_scores_is_a_plain_mean(self):
+        scores = array([0, 1], [0, 3])
+        parts, _ = attention_pooling.forward(scores, self.features, self.features, frames=2)
+        assert parts.tolist() == [[[6], [7]]]
+
+    def test_one_frame(self):
+        parts, weights = attention_pooling.forward(self.scores, self.features, frames=1)
+        assert parts.tolist() == [[[4]], [[8]]] and weights.tolist() == [[1], [3]]
+        diffs = [np.ones((2, 1, 1)), np.zeros((2, 1))]
+        dscores, _ = attention_pooling.backward(diffs, self.scores, self.features, frames=1)
+        assert not dscores.any()
+
+    @pytest.mark.parametrize("temporal", [True, False])
+    def test_gradient(self, temporal):
+        check_gradient(attention_pooling, [positive(6, 2), *random(2, 6, 3)], range(3), frames=3,
+                       temporal=temporal)
+
+
+class TestAttentionDistance:
+    parts = array([[0], [0]], [[1], [2]])
+    weights = array([1, 3], [1, 1])
+
+    def test_by_hand(self):
+        (psi,) = attention_distance.forward(self.parts, self.weights)
+        np.testing.assert_allclose(psi, [[0, 0.875], [0.875, 0]])
+        (psi,) = attention_distance.forward(self.parts, self.weights, norm="L2")
+        np.testing.assert_allclose(psi[0, 1], 7 / np.sqrt(20))
+
+    def test_gradients_by_hand(self):
+        for entry in ((0, 1), (1, 0)):
+            dpsi = np.zeros((2, 2))
+            dpsi[entry] = 1
+            dparts, exact = attention_distance.backward([dpsi], self.parts, self.weights)
+            np.testing.assert_allclose(dparts, [[[-0.125], [-0.375]], [[0.125], [0.375]]])
+            np.testing.assert_allclose(exact, [[-0.09375, 0.03125], [-0.3125, 0.3125]])
+            same, printed = attention_distance.backward([dpsi], self.parts, self.weights, gradient="PAPER")
+            np.testing.assert_allclose(same, dparts)
+            np.testing.assert_allclose(printed, [[0.28125, 0.09375], [0.4375, 0.4375]])
+
+    def test_paper_divides_by_the_chosen_norm(self):
+        _, printed = attention_distance.backward([array([0, 1], [0, 0])], self.parts, self.weights, norm="L2",
+                                                 gradient="PAPER")
+        w, length = array(1, 3) / np.sqrt(10), np.sqrt(10)
+        np.testing.assert_allclose(printed[0], 3 / np.sqrt(2) * (1 - w) / length)
+
+    def test_both_entries_of_a_pair_count_and_the_diagonal_does_not(self):
+        parts, weights, dpsi = random(3, 2, 4), positive(3, 2), random(3, 3, seed=3)
+        for options in ({}, {"gradient": "PAPER"}):
+            whole = attention_distance.backward([dpsi], parts, weights, **options)
+            upper = np.triu(dpsi + dpsi.T, 1)
+            for a, b in zip(whole, attention_distance.backward([upper], parts, weights, **options)):
+                np.testing.assert_allclose(a, b, atol=1e-14)
+
+    @pytest.mark.parametrize("norm, each", [("L1", 0.5), ("L2", np.sqrt(0.5))])
+    @pytest.mark.parametrize("gradient", ["EXACT", "PAPER"])
+    def test_zero_scores_count_as_equal_ones(self, norm, each, gradient):
+        weights = array([0, 0], [1, 1])
+        (psi,) = attention_distance.forward(self.parts, weights, norm=norm)
+        np.testing.assert_allclose(psi[0, 1], each * each * 3)
+        dparts, dweights = attention_distance.backward([np.ones((2, 2))], self.parts, weights, norm=norm,
+                                                       gradient=gradient)
+        assert not dweights[0].any() and dweights[1].any() and np.isfinite(dparts).all()
+
+    def test_spatial_off_is_equal_scores_without_gradient(self):
+        bottoms = self.parts, self.weights
+        for norm, mean in (("L1", 0.75), ("L2", 1.5)):
+            for gradient in ("EXACT", "PAPER"):
+                options = dict(norm=norm, spatial=False, gradient=gradient)
+                assert attention_distance.forward(*bottoms, **options)[0][0, 1] == pytest.approx(mean)
+                _, dweights = attention_distance.backward([np.ones((2, 2))], *bottoms, **options)
+                assert not dweights.any()
+
+    def test_equal_features_have_no_gradient(self):
+        for feature_norm in ("UNNORMALIZED", "L2_UNIT"):
+            parts = np.ones((2, 2, 3))
+            (psi,) = attention_distance.forward(parts, self.weights, feature_norm=feature_norm)
+            gradients = attention_distance.backward([np.ones((2, 2))], parts, self.weights,
+                                                    feature_norm=feature_norm)
+            assert not psi.any() and not any(gradient.any() for gradient in gradients)
+
+    @pytest.mark.parametrize("norm, spatial, feature_norm", itertools.product(
+        ("L1", "L2"), (True, False), ("UNNORMALIZED", "L2_UNIT")))
+    def test_gradient(self, norm, spatial, feature_norm):
+        weights = positive(3, 2) * array([1, -1], [1, 1], [1, 1])
+        check_gradient(attention_distance, [random(3, 2, 4), weights], (0, 1) if spatial else (0,), norm=norm,
+                       spatial=spatial, feature_norm=feature_norm)
+
+
+class TestPaperGradient:
+    """Eq. 10-13 as printed against the derivative, from psi of two videos to the scores of the first."""
+
+    frames, parts = 8, 6
+
+    def gradients(self, seed, channels, gradient):
+        """By the normalised score map (48) and by the map before L1Normalize (48); the normalised map (48).
+
+        Scores are uniform in (0, 1), features standard normal, the seed is the draw's.
+        """
+        rng = np.random.default_rng(seed)
+        scores = rng.uniform(size=(2 * self.frames, self.parts))
+        features = rng.normal(size=(self.parts, 2 * self.frames, channels))
+        (a,) = l1_normalize.forward(scores, frames=self.frames)
+        pooled = attention_pooling.forward(a, *features, frames=self.frames)
+        dpooled = attention_distance.backward([array([0, 1], [0, 0])], *pooled, gradient=gradient)
+        da, *_ = attention_pooling.backward(dpooled, a, *features, frames=self.frames, gradient=gradient)
+        (dscores,) = l1_normalize.backward([da], scores, frames=self.frames)
+        return [d[:self.frames].ravel() for d in (da, dscores, a)]
+
+    def printed(self, seed, channels):
+        """Eq. 13 spelt out, one score at a time."""
+        rng = np.random.default_rng(seed)
+        scores = rng.uniform(size=(2, self.frames, self.parts))
+        f = np.moveaxis(rng.normal(size=(self.parts, 2, self.frames, channels)), 0, 2)
+        a = scores / scores.sum(axis=(1, 2), keepdims=True)
+        f_r = (a[..., None] * f).sum(axis=1) / a.sum(axis=1)[..., None]
+        a_bar = a.mean(axis=1)
+        a_n = a_bar / a_bar.sum(axis=1, keepdims=True)
+        distance = np.linalg.norm(f_r[0] - f_r[1], axis=1)
+        by_a_n = (a_n[1] * distance).sum()
+        gradient = np.zeros((self.frames, self.parts))
+        for t, r in np.ndindex(gradient.shape):
+            by_f = a_n[0, r] * a_n[1, r] * (f_r[0, r] - f_r[1, r]) / distance[r]
+            gradient[t, r] = (by_f @ (f[0, t, r] - f_r[0, r]) / a[0, :, r].sum()
+                              + by_a_n * (1 - a_n[0, r]) / a_bar[0].sum())
+        return gradient.ravel()
+
+    @staticmethod
+    def compare(printed, exact):
+        lengths = np.linalg.norm(printed), np.linalg.norm(exact)
+        return lengths[0] / lengths[1], printed @ exact / lengths[0] / lengths[1]
+
+    def test_paper_is_eq_13(self):
+        np.testing.assert_allclose(self.gradients(0, 5, "PAPER")[0], self.printed(0, 5))
+
+    def test_exact_is_blind_to_scale_and_paper_is_not(self):
+        exact, _, a = self.gradients(0, 16, "EXACT")
+        printed, _, _ = self.gradients(0, 16, "PAPER")
+        assert abs(self.compare(exact, a)[1]) < 1e-9  # psi does not change with the length of a
+        assert self.compare(printed, a)[1] > 0.5
+
+    @pytest.mark.parametrize("channels, by_map, by_scores", [
+        (16, (77.7, -0.194), (2.69, 0.298)),
+        (1024, (145.4, -0.394), (4.86, 0.123)),
+    ])
+    def test_how_much_they_differ(self, channels, by_map, by_scores):
+        """(length of the printed gradient over the exact one's, their cosine), means of 20 draws.
+
+        L1Normalize's own Backward takes most of the difference out again: the printed gradient is nearly the
+        same for every score, and the sum of a normalised map cannot change.
+        """
+        draws = [[self.gradients(seed, channels, gradient) for gradient in ("PAPER", "EXACT")]
+                 for seed in range(20)]
+        for i, expected in enumerate((by_map, by_scores)):
+            measured = np.mean([self.compare(printed[i], exact[i]) for printed, exact in draws], axis=0)
+            assert measured == pytest.approx(expected, rel=0.01)
+
+
+class TestPairwiseDistance:
+    def test_by_hand(self):
+        features = array([0, 0], [3, 4])
+        assert pairwise_distance.forward(features)[0].tolist() == [[0, 5], [5, 0]]
+        (gradient,) = pairwise_distance.backward([array([7, 1], [1, 7])], features)
+        np.testing.assert_allclose(gradient, [[-1.2, -1.6], [1.2, 1.6]])
+
+    def test_unit_length(self):
+        (distances,) = pairwise_distance.forward(array([3, 4], [5, 0], [0, 0]), feature_norm="L2_UNIT")
+        np.testing.assert_allclose(distances, [[0, np.sqrt(0.8), 1], [np.sqrt(0.8), 0, 1], [1, 1, 0]])
+
+    def test_zero_and_equal_features(self):
+        features = array([0, 0], [0, 0], [3, 4])
+        (gradient,) = pairwise_distance.backward([np.ones((3, 3))], features, feature_norm="L2_UNIT")
+        assert np.isfinite(gradient).all() and not gradient[:2].any()
+        (gradient,) = pairwise_distance.backward([np.ones((2, 2))], np.ones((2, 3)))
+        assert not gradient.any()
+
+    @pytest.mark.parametrize("feature_norm", ["UNNORMALIZED", "L2_UNIT"])
+    def test_gradient(self, feature_norm):
+        check_gradient(pairwise_distance, [random(4, 3)], (0,), feature_norm=feature_norm)
+
+
+class TestL1Normalize:
+    def test_by_hand(self):
+        scores = array([1, 3], [0, 4], [-1, 0], [0, 1])
+        (top,) = l1_normalize.forward(scores, frames=2)
+        np.testing.assert_allclose(top, [[0.125, 0.375], [0, 0.5], [-0.5, 0], [0, 0.5]])
+        (gradient,) = l1_normalize.backward([array([8, 0], [0, 0], [0, 0], [0, 0])], scores, frames=2)
+        np.testing.assert_allclose(gradient, [[0.875, -0.125], [1, -0.125], [0, 0], [0, 0]] * array([1, 1])
+                                   - array([0, 0], [1, 0], [0, 0], [0, 0]))
+
+    def test_zeros_stay_zeros(self):
+        (top,) = l1_normalize.forward(np.zeros((2, 2)), frames=2)
+        (gradient,) = l1_normalize.backward([np.ones((2, 2))], np.zeros((2, 2)), frames=2, eps=0.5)
+        assert not top.any() and (gradient == 2).all()
+
+    @pytest.mark.parametrize("frames", [1, 2])
+    def test_gradient(self, frames):
+        scores = positive(4, 3) * np.sign(random(4, 3))
+        check_gradient(l1_normalize, [scores], (0,), frames=frames, eps=0.1)
+
+
+class TestTripletLoss:
+    distances = array([0, 2, 1], [2, 0, 9], [1, 9, 0])
+    label = array(4, 4, 7)
+
+    def test_by_hand(self):
+        assert triplet_loss.forward(self.distances, self.label, margin=0.5)[0] == 1.5
+        gradient, of_label = triplet_loss.backward([np.array(3.0)], self.distances, self.label, margin=0.5)
+        assert gradient.tolist() == [[0, 3, -3], [0, 0, 0], [0, 0, 0]] and of_label is None
+
+    def test_the_hinge_has_no_gradient_at_its_foot(self):
+        distances = array([0, 0.5, 1], [0, 0, 0], [0, 0, 0])
+        assert triplet_loss.forward(distances, self.label, margin=0.5)[0] == 0
+        assert not triplet_loss.backward([np.array(1.0)], distances, self.label, margin=0.5)[0].any()
+
+    def test_the_mean_is_over_inactive_triplets_too(self):
+        distances, label = np.zeros((6, 6)), array(1, 1, 2, 3, 3, 1)
+        distances[0, 1], distances[3, 5] = 2, 9  # hinges 2 + 1 and -9 + 1
+        for normalization, scale in (("VALID", 0.5), ("NONE", 1)):
+            options = dict(margin=1, normalization=normalization)
+            assert triplet_loss.forward(distances, label, **options)[0] == 3 * scale
+            gradient, _ = triplet_loss.backward([np.array(1.0)], distances, label, **options)
+            assert gradient[0, 1] == -gradient[0, 2] == scale and np.abs(gradient).sum() == 2 * scale
+
+    def test_triplets_of_a_batch(self):
+        distances, label = random(5, 5) ** 2, array(1, 2, 1, 2, 3)
+        everyone = triplet_loss.select(distances, label, "ALL")
+        assert sorted(everyone) == [(a, p, n) for a, p, n in itertools.product(range(5), repeat=3)
+                                    if a != p and label[a] == label[p] != label[n]]
+        hard = triplet_loss.select(distances, label, "HARD")
+        assert [a for a, _, _ in hard] == [0, 1, 2, 3]  # video 4 has no positive
+        for a, p, n in hard:
+            assert distances[a, p] == max(distances[a, q] for b, q, _ in everyone if b == a)
+            assert distances[a, n] == min(distances[a, q] for b, _, q in everyone if b == a)
+
+    def test_hard_takes_the_first_on_ties(self):
+        assert triplet_loss.select(np.ones((5, 5)), array(1, 1, 1, 2, 2), "HARD")[0] == (0, 1, 3)
+
+    @pytest.mark.parametrize("triplets", ["ALL", "HARD"])
+    @pytest.mark.parametrize("label", [array(1, 1, 1), array(1, 2, 3)])
+    def test_no_triplet(self, triplets, label):
+        assert triplet_loss.forward(self.distances, label, margin=1, triplets=triplets)[0] == 0
+        gradient, _ = triplet_loss.backward([np.array(1.0)], self.distances, label, margin=1,
+                                            triplets=triplets)
+        assert not gradient.any()
+
+    @pytest.mark.parametrize("triplets", ["ORDERED", "ALL", "HARD"])
+    @pytest.mark.parametrize("normalization", ["VALID", "NONE"])
+    def test_gradient(self, triplets, normalization):
+        check_gradient(triplet_loss, [2 * random(6, 6), array(1, 1, 2, 2, 2, 1)], (0,), margin=1.9,
+                       triplets=triplets, normalization=normalization)
+
+
+class TestConsistencyLoss:
+    def test_zero_weights_give_log_k(self):
+        bottoms = [*random(2, 4, 3), array(0, 4)]
+        weights = np.zeros((2, 5, 3))
+        assert consistency_loss.forward(*bottoms, weights=weights, frames=2)[0] == pytest.approx(np.log(5))
+        total = consistency_loss.forward(*bottoms, weights=weights, frames=2, normalization="NONE")[0]
+        assert total == pytest.approx(8 * np.log(5))
+
+    def test_by_hand(self):
+        f, label, weights = array([0.5], [2]), array(1), array([[1], [-1]])
+        entropy = np.log1p(np.exp(2 * f[:, 0]))
+        (loss,) = consistency_loss.forward(f, label, weights=weights, frames=2)
+        assert loss == pytest.approx(entropy.mean())
+        scores = array([1], [3])
+        options = dict(weights=weights, input="WEIGHTED_FRAMES", frames=2)
+        (loss,) = consistency_loss.forward(f, label, scores, **options)
+        assert loss == pytest.approx(entropy @ [0.25, 0.75])
+        # d softmax: p(0) (w_0 - w_1) = p(0) * 2 at each frame, p(0) = 1 / (1 + exp(-2 f))
+        (df, of_label, dscores), _ = consistency_loss.backward([np.array(1.0)], f, label, scores, **options)
+        np.testing.assert_allclose(df[:, 0], 2 / (1 + np.exp(-2 * f[:, 0])) * [0.25, 0.75])
+        np.testing.assert_allclose(dscores[:, 0], (entropy - entropy @ [0.25, 0.75]) / 4)
+        assert of_label is None
+
+    def test_aggregated_is_frames_of_one(self):
+        parts, label, weights = random(3, 2, 4), array(0, 2, 1), random(2, 3, 4, seed=1)
+        for normalization in ("VALID", "NONE"):
+            a = consistency_loss.forward(parts, label, weights=weights, input="AGGREGATED",
+                                         normalization=normalization)
+            b = consistency_loss.forward(*np.moveaxis(parts, 1, 0), label, weights=weights, frames=1,
+                                         normalization=normalization)
+            assert a[0] == pytest.approx(b[0])
+
+    def test_equal_and_zero_scores_weigh_frames_alike(self):
+        bottoms, weights = [*random(2, 4, 3), array(1, 0)], random(2, 3, 3, seed=1)
+        plain = consistency_loss.forward(*bottoms, weights=weights, frames=2)[0]
+        for scores in (np.zeros((4, 2)), np.full((4, 2), 0.3)):
+            options = dict(weights=weights, input="WEIGHTED_FRAMES", frames=2)
+            assert consistency_loss.forward(*bottoms, scores, **options)[0] == pytest.approx(plain)
+        gradients, _ = consistency_loss.backward([np.array(1.0)], *bottoms, np.zeros((4, 2)), **options)
+        assert not gradients[-1].any() and all(gradient.any() for gradient in gradients[:2])
+
+    def test_large_logits(self):
+        options = dict(weights=array([[1], [-1]]), frames=1)
+        for label, loss in ((0, 0), (1, 2e4)):
+            bottoms = array([1e4]), array(label)
+            assert consistency_loss.forward(*bottoms, **options)[0] == loss
+            gradients, _ = consistency_loss.backward([np.array(1.0)], *bottoms, **options)
+            assert gradients[0] == (2 if label else 0)
+
+    def test_one_identity(self):
+        bottoms, options = [random(2, 3), array(0)], dict(weights=random(1, 1, 3), frames=2)
+        assert consistency_loss.forward(*bottoms, **options)[0] == 0
+        gradients, dweights = consistency_loss.backward([np.array(1.0)], *bottoms, **options)
+        assert not gradients[0].any() and not dweights.any()
+
+    @pytest.mark.parametrize("normalization", ["VALID", "NONE"])
+    @pytest.mark.parametrize("name", ["FRAMES", "WEIGHTED_FRAMES", "AGGREGATED"])
+    def test_gradient(self, name, normalization):
+        label, weights = array(2, 0), random(2, 3, 4, seed=5)
+        bottoms, wanted = [*random(2, 6, 4), label], [0, 1]
+        if name == "WEIGHTED_FRAMES":
+            bottoms, wanted = [*bottoms, positive(6, 2)], [0, 1, 3]
+        if name == "AGGREGATED":
+            bottoms, wanted = [random(2, 2, 4), label], [0]
+        check_gradient(consistency_loss, bottoms, wanted, weights, input=name, frames=3,
+                       normalization=normalization)
+
+    def test_fillers(self):
+        def weights(**fields):
+            return consistency_loss.fill(consistency_loss.filler(fields), 2, 300, 75)
+        assert not weights().any() and (weights(type="constant", value=2) == 2).all()
+        normal = weights(type="gaussian", mean=1, std=0.5)
+        assert normal.mean() == pytest.approx(1, abs=0.02) and normal.std() == pytest.approx(0.5, abs=0.02)
+        for variance_norm, limit in (("FAN_IN", 0.2), ("FAN_OUT", 0.1)):
+            uniform = np.abs(weights(type="xavier", variance_norm=variance_norm))
+            assert 0.99 * limit < uniform.max() <= limit
+
+
+class TestPartBoxes:
+    def test_the_papers_parts(self):
+        joints = np.zeros((2, 14, 3))
+        joints[1, :, 0], joints[1, :, 1] = np.arange(1, 15), 100 - 2 * np.arange(1, 15)
+        boxes = part_boxes.forward(joints)
+        spans = [(1, 6), (2, 12), (3, 5), (6, 8), (12, 14), (9, 11)]  # lowest and highest joint of each part
+        for box, (low, high) in zip(boxes, spans, strict=True):
+            assert box.tolist() == [[0, 0, 0, 0, 0], [1, low, 100 - 2 * high, high, 100 - 2 * low]]
+
+    def box(self, low, high, **options):
+        joints = array([[low, 0, 1], [high, 0, 1]])
+        ends = part_boxes.forward(joints, part=((1, 2),), **options)[0][0, [1, 3]]
+        slopes = []
+        for top in (1, 3):
+            diff = np.zeros((1, 5))
+            diff[0, top] = 1
+            (gradient,) = part_boxes.backward([diff], joints, part=((1, 2),), **options)
+            slopes.append(tuple(gradient[0, :, 0]))
+            assert not gradient[:, :, 1:].any()
+        return tuple(ends), slopes
+
+    def test_grow_then_widen_then_clip(self):
+        assert self.box(10, 20) == ((10, 20), [(1, 0), (0, 1)])
+        assert self.box(10, 20, grow=0.25) == ((7.5, 22.5), [(1.25, -0.25), (-0.25, 1.25)])
+        assert self.box(10, 20, grow=0.25, min_side=15) == ((7.5, 22.5), [(1.25, -0.25), (-0.25, 1.25)])
+        assert self.box(10, 20, grow=0.25, min_side=20) == ((5, 25), [(0.5, 0.5), (0.5, 0.5)])
+        assert self.box(10, 20, grow=0.25, min_side=20, clip_width=20) == ((5, 19), [(0.5, 0.5), (0, 0)])
+        assert self.box(10, 20, clip_width=21) == ((10, 20), [(1, 0), (0, 1)])
+        assert self.box(10, 20, clip_height=5) == ((10, 20), [(1, 0), (0, 1)])
+
+    def test_joints_off_the_image(self):
+        assert self.box(-9, -3, clip_width=20) == ((0, 0), [(0, 0), (0, 0)])
+        assert self.box(30, 40, clip_width=20) == ((19, 19), [(0, 0), (0, 0)])
+
+    def test_ties_go_to_the_first_joint_of_the_part(self):
+        joints, diff = np.zeros((1, 3, 3)), array([0, 1, 2, 3, 4])
+        (gradient,) = part_boxes.backward([diff], joints, part=((3, 1, 2),))
+        assert gradient.tolist() == [[[0, 0, 0], [0, 0, 0], [4, 6, 0]]]
+
+    @pytest.mark.parametrize("options", [{}, {"grow": 0.2}, {"min_side": 1.5},
+                                         {"grow": 0.1, "min_side": 1, "clip_width": 2, "clip_height": 2}])
+    def test_gradient(self, options):
+        check_gradient(part_boxes, [random(2, 14, 3)], (0,), **options)
+
+
+def slow_roi_pooling(maps, rois, pooled_h, pooled_w, spatial_scale):
+    """Fast R-CNN's definition, one value at a time; the ends here are no halves."""
+    top = np.zeros((len(rois), maps.shape[1], pooled_h, pooled_w))
+    for m, c, ph, pw in np.ndindex(top.shape):
+        x1, y1, x2, y2 = (round(float(x)) for x in rois[m, 1:] * spatial_scale)
+        bin_h, bin_w = max(y2 - y1 + 1, 1) / pooled_h, max(x2 - x1 + 1, 1) / pooled_w
+        values = [maps[int(rois[m, 0]), c, y, x]
+                  for y in range(int(np.floor(ph * bin_h)) + y1, int(np.ceil((ph + 1) * bin_h)) + y1)
+                  for x in range(int(np.floor(pw * bin_w)) + x1, int(np.ceil((pw + 1) * bin_w)) + x1)
+                  if 0 <= y < maps.shape[2] and 0 <= x < maps.shape[3]]
+        top[m, c, ph, pw] = max(values, default=0)
+    return top
+
+
+class TestROIPooling:
+    maps = np.arange(16.0).reshape(1, 1, 4, 4)
+
+    def test_by_hand(self):
+        roi = array([0, 0, 0, 3, 3])
+        (top,) = roi_pooling.forward(self.maps, roi, 2, 2)
+        assert top.tolist() == [[[[5, 7], [13, 15]]]]
+        dmaps, drois = roi_pooling.backward([array([[[1, 2], [3, 4]]])], self.maps, roi, 2, 2)
+        assert drois is None
+        assert dmaps[0, 0].tolist() == [[0, 0, 0, 0], [0, 1, 0, 2], [0, 0, 0, 0], [0, 3, 0, 4]]
+
+    @pytest.mark.parametrize("x, cell", [(0.5, 1), (1.5, 2), (2.5, 3), (0.49, 0), (-0.49, 0)])
+    def test_halves_round_away_from_zero(self, x, cell):
+        assert roi_pooling.forward(self.maps, array([0, x, 0, x, 0]), 1, 1)[0] == cell
+
+    def test_minus_a_half_is_off_the_map(self):
+        (top,) = roi_pooling.forward(self.maps + 1, array([0, -0.5, 0, -0.5, 0]), 1, 1)
+        assert top == 0
+
+    def test_bins_outside_the_map_are_empty(self):
+        roi = array([0, 2, 0, 5, 0])
+        assert roi_pooling.forward(self.maps, roi, 1, 2)[0].tolist() == [[[[3, 0]]]]
+        dmaps, _ = roi_pooling.backward([np.ones((1, 1, 1, 2))], self.maps, roi, 1, 2)
+        assert dmaps.sum() == 1
+
+    def test_a_box_turned_round_is_one_cell(self):
+        assert roi_pooling.forward(self.maps, array([0, 2, 2, 0, 0]), 1, 1)[0] == 10
+
+    def test_the_first_of_equals_gets_the_gradient(self):
+        dmaps, _ = roi_pooling.backward([np.ones((1, 1, 1, 1))], np.zeros((1, 1, 3, 3)),
+                                        array([0, 1, 1, 2, 2]), 1, 1)
+        assert dmaps[0, 0].tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
+
+    def test_bin_ends_are_float32s(self):
+        """7 cells in 13 bins: 13 * float32(7 / 13) is above 7, so the last bin takes in an eighth cell."""
+        (top,) = roi_pooling.forward(np.arange(9.0).reshape(1, 1, 1, 9), array([0, 0, 0, 6, 0]), 1, 13)
+        assert top[0, 0, 0].tolist() == [0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 7]
+
+    def test_slow_definition(self):
+        rng = np.random.default_rng(0)
+        maps = rng.normal(size=(3, 2, 7, 5))
+        corners = rng.uniform(-10, 40, (12, 4))
+        rois = np.column_stack([rng.integers(0, 3, 12), corners])
+        for pooled_h, pooled_w in ((1, 1), (2, 3), (8, 8)):
+            (top,) = roi_pooling.forward(maps, rois, pooled_h, pooled_w, spatial_scale=0.25)
+            np.testing.assert_array_equal(top, slow_roi_pooling(maps, rois, pooled_h, pooled_w, 0.25))
+
+    def test_gradient(self):
+        rois = array([1, 0, 0, 16, 9], [0, 4, 8, 40, 24], [1, 0, 0, 16, 9])
+        check_gradient(roi_pooling, [random(2, 2, 5, 6), rois], (0,), pooled_h=2, pooled_w=3,
+                       spatial_scale=0.25)
+
+
+def slow_roi_align(maps, rois, pooled_h, pooled_w, spatial_scale, sampling_ratio):
+    """The definition, one sample at a time."""
+    def sample(cells, y, x):
+        height, width = cells.shape
+        if y < -1 or y > height or x < -1 or x > width:
+            return 0
+        y, x = np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)
+        return sum(cells[i, j] * max(0, 1 - abs(y - i)) * max(0, 1 - abs(x - j))
+                   for i, j in np.ndindex(height, width))
+
+    top = np.zeros((len(rois), maps.shape[1], pooled_h, pooled_w))
+    for m, c, ph, pw in np.ndindex(top.shape):
+        x1, y1, x2, y2 = rois[m, 1:] * spatial_scale - 0.5
+        offsets = (np.arange(sampling_ratio) + 0.5) / sampling_ratio
+        top[m, c, ph, pw] = np.mean([sample(maps[int(rois[m, 0]), c], y1 + (y2 - y1) / pooled_h * (ph + dy),
+                                            x1 + (x2 - x1) / pooled_w * (pw + dx))
+                                     for dy in offsets for dx in offsets])
+    return top
+
+
+class TestROIAlign:
+    ramp = np.broadcast_to(np.arange(6.0), (1, 1, 4, 6))  # a cell's value is its column
+
+    def test_by_hand(self):
+        # x from 1 to 3 in cells: bins of one cell, samples at 1.25, 1.75 and 2.25, 2.75
+        (top,) = roi_align.forward(self.ramp, array([0, 6, 2, 14, 10]), 1, 2, spatial_scale=0.25)
+        np.testing.assert_allclose(top, [[[[1.5, 2.5]]]])
+        _, drois = roi_align.backward([array([[[1, 0]]])], self.ramp, array([0, 6, 2, 14, 10]), 1, 2,
+                                      spatial_scale=0.25)
+        np.testing.assert_allclose(drois, [[0, 0.75 * 0.25, 0, 0.25 * 0.25, 0]], atol=1e-15)
+
+    def test_a_zero_area_box_samples_its_point(self):
+        roi = array([0, 3.2, 2, 3.2, 2])
+        np.testing.assert_allclose(roi_align.forward(self.ramp, roi, 2, 2)[0], 2.7)
+        dmaps, drois = roi_align.backward([np.ones((1, 1, 2, 2))], self.ramp, roi, 2, 2)
+        assert dmaps.sum() == pytest.approx(4) and drois[0, 1] + drois[0, 3] == pytest.approx(4)
+
+    @pytest.mark.parametrize("x, value", [(-0.51, 0), (-0.49, 7), (0.3, 7), (6.2, 12), (6.49, 12), (6.51, 0)])
+    def test_outside_the_map(self, x, value):
+        """Cell coordinates x - 0.5: below -1 and above the size 6 samples 0, else the nearest cell."""
+        roi = array([0, x, 2, x, 2])
+        assert roi_align.forward(self.ramp + 7, roi, 1, 1)[0] == pytest.approx(value)
+        dmaps, drois = roi_align.backward([np.ones((1, 1, 1, 1))], self.ramp, roi, 1, 1)
+        assert dmaps.sum() == pytest.approx(float(value > 0)) and not drois.any()
+
+    def test_a_box_off_the_image_is_zero(self):
+        roi = array([0, 50, 50, 90, 90])
+        dmaps, drois = roi_align.backward([np.ones((1, 1, 2, 2))], self.ramp, roi, 2, 2)
+        assert not roi_align.forward(self.ramp, roi, 2, 2)[0].any() and not dmaps.any() and not drois.any()
+
+    def test_slow_definition(self):
+        rng = np.random.default_rng(0)
+        maps = rng.normal(size=(3, 2, 4, 5))
+        rois = np.column_stack([rng.integers(0, 3, 8), rng.uniform(-10, 30, (8, 4))])
+        for sampling_ratio in (1, 2, 3):
+            arguments = (maps, rois, 3, 2, 0.25, sampling_ratio)
+            (top,) = roi_align.forward(*arguments)
+            np.testing.assert_allclose(top, slow_roi_align(*arguments), atol=1e-12)
+
+    @pytest.mark.parametrize("sampling_ratio", [1, 2])
+    def test_gradient(self, sampling_ratio):
+        rois = array([1, 1.3, 2.1, 18.2, 15.5], [0, 4.1, 8.3, 30.7, 14.9], [1, 15.2, 13.3, 6.1, 2.8])
+        maps = random(2, 2, 4, 5)
+        options = dict(pooled_h=2, pooled_w=3, spatial_scale=0.25, sampling_ratio=sampling_ratio)
+        check_gradient(roi_align, [maps, rois], (0,), **options)
+        coordinates = Coordinates(rois[:, 0], options)
+        check_gradient(coordinates, [maps, rois[:, 1:]], (1,))
+
+
+class Coordinates:
+    """ROIAlign as a function of the corners alone: a map index cannot be moved by a little."""
+
+    def __init__(self, index, options):
+        self.index, self.options = index, options
+
+    def forward(self, maps, corners):
+        return roi_align.forward(maps, np.column_stack([self.index, corners]), **self.options)
+
+    def backward(self, diffs, maps, corners):
+        dmaps, drois = roi_align.backward(diffs, maps, np.column_stack([self.index, corners]), **self.options)
+        assert not drois[:, 0].any()
+        return [dmaps, drois[:, 1:]]
+
+
+class TestSpatialSoftArgMax:
+    def test_arg_max(self):
+        maps = np.zeros((1, 2, 3, 4))
+        maps[0, 1, 2, 1] = 5
+        (joints,) = spatial_soft_arg_max.forward(maps, joints=2, stride=8)
+        assert joints.tolist() == [[[3.5, 3.5, 0], [11.5, 19.5, 5]]]  # the first cell of equals
+        (gradient,) = spatial_soft_arg_max.backward([np.ones((1, 2, 3))], maps, joints=2)
+        assert not gradient.any()
+
+    def test_soft(self):
+        maps = np.zeros((1, 1, 1, 2))
+        maps[0, 0, 0, 1] = np.log(3)
+        (joints,) = spatial_soft_arg_max.forward(maps, mode="SOFT", joints=1, stride=4)
+        np.testing.assert_allclose(joints, [[[1.5 + 4 * 0.75, 1.5, np.log(3)]]])
+        (joints,) = spatial_soft_arg_max.forward(maps, mode="SOFT", joints=1, beta=2)
+        np.testing.assert_allclose(joints, [[[0.9, 0, np.log(3)]]])
+
+    def test_equal_maps_give_the_centre_and_large_ones_the_highest_cell(self):
+        maps = np.zeros((1, 1, 3, 5))
+        assert spatial_soft_arg_max.forward(maps, mode="SOFT", joints=1)[0].tolist() == [[[2, 1, 0]]]
+        maps[0, 0, 2, 4] = 1e4
+        assert spatial_soft_arg_max.forward(maps, mode="SOFT", joints=1)[0].tolist() == [[[4, 2, 1e4]]]
+
+    def test_channel_maps_joints_to_maps(self):
+        maps = random(2, 4, 3, 3)
+        (joints,) = spatial_soft_arg_max.forward(maps, channel=(3, 1))
+        (every,) = spatial_soft_arg_max.forward(maps, joints=4)
+        np.testing.assert_array_equal(joints, every[:, [3, 1]])
+
+    def test_the_maximum_passes_no_gradient(self):
+        diffs = np.zeros((1, 1, 3))
+        diffs[..., 2] = 1
+        assert not spatial_soft_arg_max.backward([diffs], random(1, 1, 3, 3), mode="SOFT", joints=1)[0].any()
+
+    @pytest.mark.parametrize("channel", [(), (2, 0, 2)])
+    def test_gradient(self, channel):
+        places = Places(dict(mode="SOFT", beta=1.5, stride=4, channel=channel, joints=2))
+        check_gradient(places, [random(2, 3, 3, 4)], (0,))
+
+
+class Places:
+    """SpatialSoftArgMax without its third value, which passes no gradient."""
+
+    def __init__(self, options):
+        self.options = options
+
+    def forward(self, maps):
+        return [spatial_soft_arg_max.forward(maps, **self.options)[0][..., :2]]
+
+    def backward(self, diffs, maps):
+        whole = np.concatenate([diffs[0], np.zeros((*diffs[0].shape[:2], 1))], axis=2)
+        return spatial_soft_arg_max.backward([whole], maps, **self.options)
+
+
+class Slope:
+    """A module of one top, 3 times its bottom, whose gradient says ``slope``."""
+
+    def __init__(self, slope):
+        self.slope = slope
+
+    def forward(self, bottom):
+        return [3 * bottom]
+
+    def backward(self, diffs, bottom):
+        return [self.slope * diffs[0]]
+
+
+def test_the_gradient_check_tells_wrong_from_right():
+    check_gradient(Slope(3), [random(2)], (0,))
+    for wrong in (3.001, 0, -3):
+        with pytest.raises(AssertionError):
+            check_gradient(Slope(wrong), [random(2)], (0,))
+
+
+class Blob:
+    """What a twin uses of a Caffe blob."""
+
+    def __init__(self, data=0.0):
+        self.data = np.array(data, np.float32)
+        self.diff = np.full_like(self.data, 7)
+
+    @property
+    def shape(self):
+        return self.data.shape
+
+    def reshape(self, *shape):
+        if shape != self.data.shape:
+            self.data, self.diff = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+
+
+class Parameters(list):
+    def add_blob(self, *shape):
+        self.append(Blob(np.zeros(shape)))
+
+
+def set_up(module, bottoms, tops, **options):
+    """A twin's layer after Caffe's setup and reshape, its bottoms and tops."""
+    bare = type(module.NAME, (getattr(module, module.NAME),), {"blobs": Parameters()})
+    layer = bare.__new__(bare)  # only Caffe can call a layer's __init__
+    layer.param_str = json.dumps(options)
+    bottom, top = [Blob(bottom) for bottom in bottoms], [Blob() for _ in range(tops)]
+    layer.setup(bottom, top)
+    layer.reshape(bottom, top)
+    return layer, bottom, top
+
+
+RUNS = [
+    (attention_distance, [random(3, 2, 4), positive(3, 2)], 1, {"norm": "L2"}),
+    (attention_pooling, [positive(6, 2), *random(2, 6, 3)], 2, {"frames": 3}),
+    (l1_normalize, [positive(6, 2)], 1, {"frames": 2, "eps": 0.5}),
+    (pairwise_distance, [random(3, 4)], 1, {}),
+    (part_boxes, [random(2, 14, 3)], 6, {"grow": 0.25}),
+    (roi_align, [random(2, 2, 4, 5), array([1, 1.3, 2.1, 3.2, 3.7])], 1, {"pooled_h": 2, "pooled_w": 3}),
+    (roi_pooling, [random(2, 2, 4, 5), array([1, 1.3, 2.1, 3.2, 3.7])], 1, {"pooled_h": 2, "pooled_w": 3}),
+    (spatial_soft_arg_max, [random(2, 3, 4, 5)], 1, {"mode": "SOFT", "channel": [2, 1]}),
+    (triplet_loss, [random(3, 3), array(1, 1, 2)], 1, {"margin": 0.5}),
+]
+
+
+@pytest.mark.parametrize("module, bottoms, tops, options", RUNS, ids=[run[0].NAME for run in RUNS])
+def test_the_layer_does_what_the_functions_do(module, bottoms, tops, options):
+    layer, bottom, top = set_up(module, bottoms, tops, **options)
+    layer.forward(bottom, top)
+    options = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    bottoms = [blob.data.astype(float) for blob in bottom]
+    expected = module.forward(*bottoms, **options)
+    for blob, value in zip(top, expected, strict=True):
+        np.testing.assert_allclose(blob.data, value, rtol=1e-6, atol=1e-7)
+        assert blob.shape == value.shape
+    for seed, blob in enumerate(top):
+        blob.diff[...] = random(*blob.shape, seed=seed)
+    gradients = module.backward([blob.diff.astype(float) for blob in top], *bottoms, **options)
+    for wanted in itertools.product((False, True), repeat=len(bottom)):
+        for blob in bottom:
+            blob.diff[...] = 7
+        layer.backward(top, wanted, bottom)
+        for blob, asked, gradient in zip(bottom, wanted, gradients, strict=True):
+            value = 7 if not asked else 0 if gradient is None else gradient
+            np.testing.assert_allclose(blob.diff, np.broadcast_to(value, blob.shape), rtol=1e-5, atol=1e-6)
+
+
+def test_the_consistency_layer_fills_its_weights_and_adds_to_their_gradient():
+    bottoms, options = [*random(2, 4, 3), array(1, 0)], {"num_output": 5, "frames": 2}
+    layer, bottom, top = set_up(consistency_loss, bottoms, 1, weight_filler={"type": "xavier"}, **options)
+    weights = layer.blobs[0].data.astype(float)
+    assert weights.shape == (2, 5, 3) and weights.std() > 0.3
+    layer.forward(bottom, top)
+    inputs = [blob.data.astype(float) for blob in bottom]
+    assert top[0].data == pytest.approx(consistency_loss.forward(*inputs, weights=weights, frames=2)[0])
+    top[0].diff[...] = 2
+    layer.blobs[0].diff[...] = 0
+    gradients, dweights = consistency_loss.backward([np.array(2.0)], *inputs, weights=weights, frames=2)
+    for times in (1, 2):
+        layer.backward(top, [True, False, False], bottom)
+        np.testing.assert_allclose(layer.blobs[0].diff, times * dweights, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(bottom[0].diff, gradients[0], rtol=1e-5, atol=1e-6)
+        assert (bottom[1].diff == 7).all()
+    layer.setup(bottom, top)
+    assert len(layer.blobs) == 1 and (layer.blobs[0].data == weights).all()
+
+
+def test_modules_import_without_caffe_and_are_caffe_layers_with_it():
+    code = """if True:
+        import sys, types
+        stub = types.ModuleType("caffe")
+        stub.Layer = type("Layer", (), {})
+        sys.modules["caffe"] = stub if sys.argv[1] == "with" else None
+        from layers.twin import Layer
+        from layers.triplet_loss.triplet_loss_layer import TripletLoss
+        assert issubclass(TripletLoss, Layer) and Layer is (stub.Layer if sys.argv[1] == "with" else object)
+        """
+    for how in ("with", "without"):
+        subprocess.run([sys.executable, "-c", code, how], check=True)
+
+
+def test_no_layer_works_in_place():
+    blob = Blob(positive(4, 2))
+    layer, _, _ = set_up(l1_normalize, [positive(4, 2)], 1, frames=2)
+    with pytest.raises(InputError, match="L1Normalize does not work in place"):
+        layer.reshape([blob], [blob])
+
+
+def proto_message(name):
+    """{field: (type, default)} and {enum: names} of a message of layers.proto."""
+    text = pathlib.Path(inspect.getfile(part_boxes)).parents[1].joinpath("layers.proto").read_text()
+    text = re.sub("//.*", "", text)
+    def enums(part):
+        return {enum: re.findall(r"(\w+) =", values)
+                for enum, values in re.findall(r"enum (\w+) \{(.*?)\}", part, re.S)}
+    body = re.search(rf"^message {name}Parameter \{{(.*?)^\}}", text, re.S | re.M)[1]
+    own = re.sub(r"(enum|message) \w+ \{.*?\}", "", body, flags=re.S)
+    fields = re.findall(r"(?:optional|repeated) (\w+) (\w+) = \d+(?: \[default = (\S+)\])?;", own)
+    return {field: (kind, default) for kind, field, default in fields}, {**enums(text), **enums(body)}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=NAMES)
+def test_options_are_those_of_the_proto(module):
+    fields, enums = proto_message(module.NAME)
+    assert set(module.OPTIONS) - OF_TWIN_ONLY == set(fields)
+    for name, (kind, default) in fields.items():
+        read, own = module.OPTIONS[name]
+        if kind in enums:
+            with pytest.raises(ValueError) as error:
+                read("UPSIDE_DOWN")
+            assert sorted(str(error.value).removeprefix("one of ").split(", ")) == sorted(enums[kind])
+            assert own == default and read(default) == default
+        elif default:
+            assert own == json.loads(default)
+            assert type(read(own)) is {"uint32": int, "float": float, "bool": bool}[kind]
+    for function in (module.shapes, module.forward, module.backward):
+        for name, parameter in inspect.signature(function).parameters.items():
+            if name in module.OPTIONS and name != "weight_filler":
+                default = module.OPTIONS[name][1]
+                assert parameter.default == (inspect.Parameter.empty if default is REQUIRED else default)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=NAMES)
+def test_an_unknown_option_is_refused(module):
+    with pytest.raises(InputError, match=f"{module.NAME} has no option 'colour'"):
+        read_options(module.NAME, '{"colour": 1}', module.OPTIONS)
+
+
+def text(module, **options):
+    return module, json.dumps(options)
+
+
+@pytest.mark.parametrize("module, param_str, sentence", [
+    (*text(triplet_loss), "TripletLoss needs the option margin"),
+    (*text(triplet_loss, margin=-1), "margin must be a finite number of at least 0, not -1"),
+    (*text(triplet_loss, margin=True), "margin must be a finite number of at least 0, not true"),
+    (triplet_loss, '{"margin": NaN}', "margin must be a finite number of at least 0, not NaN"),
+    (*text(triplet_loss, margin=1, triplets="hard"), 'must be one of ORDERED, ALL, HARD, not "hard"'),
+    (*text(triplet_loss, margin=1, normalization="FULL"), "normalization must be one of VALID, NONE"),
+    (*text(attention_pooling, frames=0), "AttentionPooling: frames must be an integer of at least 1, not 0"),
+    (*text(attention_pooling, frames=2.0), "frames must be an integer of at least 1, not 2.0"),
+    (*text(attention_pooling, temporal=1), "temporal must be true or false, not 1"),
+    (*text(l1_normalize, eps=0), "eps must be a finite number above 0, not 0"),
+    (*text(roi_align, pooled_h=2), "ROIAlign needs the option pooled_w"),
+    (*text(part_boxes, part=[{"joint": [1], "name": "head"}]), "^PartBoxes: part has no option 'name'"),
+    (*text(part_boxes, part=[[1, 2]]), "part must be a list such as"),
+    (*text(spatial_soft_arg_max, channel=[-1]), "channel must be a list of integers of at least 0"),
+    (*text(consistency_loss, num_output=3, weight_filler={"type": "msra"}), "type must be one of constant"),
+    (*text(consistency_loss, num_output=3, weight_filler="xavier"), "weight_filler must be an object"),
+    (pairwise_distance, "{'feature_norm': 'L2_UNIT'}", "PairwiseDistance: param_str must be a JSON object"),
+    (pairwise_distance, "[]", "PairwiseDistance: param_str must be a JSON object"),
+    (l1_normalize, '{"eps": 1, "eps": 2}', "L1Normalize: param_str gives eps twice"),
+])
+def test_a_wrong_option_is_refused(module, param_str, sentence):
+    with pytest.raises(InputError, match=sentence):
+        read_options(module.NAME, param_str, module.OPTIONS)
+
+
+def test_options_are_read():
+    assert read_options("PartBoxes", "", part_boxes.OPTIONS)["part"] == part_boxes.PAPER_PARTS
+    assert read_options("PartBoxes", '{"part": []}', part_boxes.OPTIONS)["part"] == part_boxes.PAPER_PARTS
+    options = read_options("PartBoxes", '{"part": [{"joint": [3, 1]}], "grow": 0.2}', part_boxes.OPTIONS)
+    assert options["part"] == ((3, 1),) and options["grow"] == float(np.float32(0.2))
+
+
+@pytest.mark.parametrize("module, shapes, tops, options, sentence", [
+    (attention_pooling, [(6, 2), (6, 3)], 2, {"frames": 3}, r"of shape \(6, 2\) need 2 features, .* not 1"),
+    (attention_pooling, [(6, 1), (6, 3)], 2, {"frames": 4}, "AttentionPooling: 6 rows are no .* of 4 frames"),
+    (attention_pooling, [(6, 1), (5, 3)], 2, {"frames": 3}, r"features 1 must have the shape \(6, 3\)"),
+    (attention_pooling, [(6, 1)], 2, {}, r"takes at least 2 bottoms \(scores, features...\), not 1"),
+    (attention_pooling, [(6, 1), (6, 3)], 1, {"frames": 3}, r"takes 2 tops \(parts, weights\), not 1"),
+    (attention_distance, [(3, 2, 4), (3, 3)], 1, {}, r"weights must have the shape \(3, 2\)"),
+    (attention_distance, [(3, 2), (3, 2)], 1, {}, r"parts must have the shape \(V, R, C\), not \(3, 2\)"),
+    (pairwise_distance, [(3, 2), (3, 2)], 1, {}, "PairwiseDistance takes 1 bottoms"),
+    (pairwise_distance, [(3, 2, 1, 1)], 1, {}, r"features must have the shape \(V, C\), not \(3, 2, 1, 1\)"),
+    (l1_normalize, [(6, 2)], 1, {}, "6 rows are no whole number of videos of 8 frames"),
+    (triplet_loss, [(3, 4), (3,)], 1, {"margin": 1}, r"distances must be square, not \(3, 4\)"),
+    (triplet_loss, [(3, 3), (4,)], 1, {"margin": 1}, r"label must have the shape \(3,\)"),
+    (triplet_loss, [(4, 4), (4,)], 1, {"margin": 1}, "need a multiple of 3 videos, not 4"),
+    (consistency_loss, [(6, 4), (5, 4), (2,)], 1, {"num_output": 3, "frames": 3}, "features 2 must have"),
+    (consistency_loss, [(6, 4), (3,)], 1, {"num_output": 3, "frames": 3}, r"must have the shape \(2,\)"),
+    (consistency_loss, [(6, 4), (2,), (6, 2)], 1, {"num_output": 3, "frames": 3, "input": "WEIGHTED_FRAMES"},
+     r"scores must have the shape \(6, 1\)"),
+    (consistency_loss, [(6, 2, 4), (6,), (6, 2)], 1, {"num_output": 3, "input": "AGGREGATED"},
+     r"takes 2 bottoms \(parts, label\), not 3"),
+    (part_boxes, [(2, 14, 2)], 6, {}, r"joints must have the shape \(F, J, 3\), not \(2, 14, 2\)"),
+    (part_boxes, [(2, 10, 3)], 6, {}, "part 2 must list joints from 1 to 10"),
+    (part_boxes, [(2, 10, 3)], 1, {"part": [{"joint": [0]}]}, "part 1 must list joints from 1 to 10"),
+    (part_boxes, [(2, 10, 3)], 1, {"part": [{}]}, r"part 1 must list joints from 1 to 10, not \[\]"),
+    (part_boxes, [(2, 14, 3)], 5, {}, "PartBoxes takes 6 tops"),
+    (roi_pooling, [(1, 2, 3, 4), (2, 4)], 1, {"pooled_h": 1, "pooled_w": 1}, r"rois must have .* \(M, 5\)"),
+    (roi_align, [(2, 3, 4), (2, 5)], 1, {"pooled_h": 1, "pooled_w": 1}, r"maps must have .* \(N, C, H, W\)"),
+    (spatial_soft_arg_max, [(1, 13, 4, 4)], 1, {}, "reads map 13, but there are 13 maps"),
+])
+def test_wrong_blobs_are_refused(module, shapes, tops, options, sentence):
+    with pytest.raises(InputError, match=sentence) as error:
+        set_up(module, [np.zeros(shape) for shape in shapes], tops, **options)
+    assert str(error.value).startswith(module.NAME)
+
+
+@pytest.mark.parametrize("module, bottoms, options, sentence", [
+    (triplet_loss, [np.zeros((3, 3)), array(1, 2, 3)], {"margin": 1}, "videos 0, 1, 2 must be .* 1, 2, 3"),
+    (triplet_loss, [np.zeros((3, 3)), array(1, 1, 1)], {"margin": 1}, "videos 0, 1, 2 must be .* 1, 1, 1"),
+    *[(consistency_loss, [np.zeros((2, 3)), array(0, y)], {"weights": np.zeros((1, 5, 3)), "frames": 1},
+       f"label {y} of video 1 is none of 0 .. 4") for y in (5, -1, 0.5)],
+    (part_boxes, [np.full((1, 14, 3), np.nan)], {}, "frame 0 has a joint that is not finite"),
+    *[(module, [np.zeros((2, 1, 3, 3)), array(roi)], {"pooled_h": 1, "pooled_w": 1}, sentence)
+      for module in (roi_pooling, roi_align)
+      for roi, sentence in (([2, 0, 0, 1, 1], "roi 0 is of map 2, but there are 2 maps"),
+                            ([-1, 0, 0, 1, 1], "roi 0 is of map -1"),
+                            ([0.5, 0, 0, 1, 1], "roi 0 is of map 0.5"),
+                            ([0, 0, 0, np.inf, 1], "roi 0 is not finite"),
+                            ([0, np.nan, 0, 1, 1], "roi 0 is not finite"))],
+])
+def test_wrong_values_are_refused(module, bottoms, options, sentence):
+    with pytest.raises(InputError, match=sentence) as error:
+        module.forward(*bottoms, **options)
+    assert str(error.value).startswith(module.NAME)
