@@ -225,11 +225,11 @@ def _table(root, name, columns):
 
 @contextmanager
 def _mapper(workers):
-    """An ordered map over ``workers`` processes."""
+    """An ordered map over ``workers`` processes, which are started afresh: OpenCV's threads do not survive a fork."""
     if workers == 1:
         yield map
         return
-    with multiprocessing.Pool(workers, cv2.setNumThreads, (1,)) as pool:
+    with multiprocessing.get_context("spawn").Pool(workers, cv2.setNumThreads, (1,)) as pool:
         yield partial(pool.imap, chunksize=4)
 
 

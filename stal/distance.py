@@ -53,8 +53,6 @@ def part_weights(attention, norm="L1", spatial=True):
     if norm == "L1":
         return scores / scores.sum(axis=1, keepdims=True)
     if norm == "L2":
-        # by the largest first: squares of scores of 1e-30 would all be lost
-        scores /= scores.max(axis=1, keepdims=True, initial=0)
         return scores / np.sqrt((scores ** 2).sum(axis=1, keepdims=True))
     raise InputError(f"the norm of Eq. 8 is L1 or L2, not {norm!r}")
 
@@ -111,12 +109,12 @@ def distance_matrix(features, query, gallery, metric=Metric()):
 
 
 class _Plan:
-    """Which distances a metric sums and with which weights. A source is ("global", None) or (name of parts,
-    r)."""
+    """Which distances a metric sums, with which weights; a source is ("global", None) or (name, part r)."""
 
     def __init__(self, features, metric):
         if metric.attention not in SWITCHES:
-            raise InputError(f"there is no attention switch {metric.attention!r}: choose from {', '.join(SWITCHES)}")
+            raise InputError(f"there is no attention switch {metric.attention!r}: choose from "
+                             f"{', '.join(SWITCHES)}")
         if not metric.fusion >= 0:
             raise InputError(f"the fusion rate is a number from 0 to inf, not {metric.fusion}")
         alone = np.isinf(metric.fusion)
@@ -128,15 +126,14 @@ class _Plan:
         if metric.fusion > 0 and features.global_mean.shape[1]:
             self.sources.append(("global", None))
         if not self.sources:
-            raise InputError(f"{features.directory} holds no {'global' if alone else 'part'} features, which a fusion "
-                             f"rate of {metric.fusion:g} needs: choose another --fusion")
+            raise InputError(f"{features.directory} holds no {'global' if alone else 'part'} features, which "
+                             f"a fusion rate of {metric.fusion:g} needs: choose another --fusion")
         self._fusion = 1.0 if alone else metric.fusion
         self._spatial = metric.attention in ("spatial", "both")
         self._weights = part_weights(features.attention, metric.norm, self._spatial)
 
     def accumulate(self, total, distance, source, query, gallery, scratch):
-        """Adds the weighted distances of one source to ``total``; all three are (len(query),
-        len(gallery))."""
+        """Adds the weighted distances of one source to ``total``; all are (len(query), len(gallery))."""
         name, part = source
         if name == "global":
             np.multiply(distance, self._fusion, out=scratch)

@@ -2,17 +2,19 @@
 
 N tracklets in the order of ``tracklets.csv``, R parts, C channels (the global and the part width may differ):
 
-============================================  =====================================================================
-tracklets.csv                                 ``tracklet,pid,camid,frames,query``: name, identity, camera (0-based),
-                                              number of frames, 1 for a query
-global.npy                                    (N, C) float32, g: mean of the global feature over the frames
-parts.npy                                     (N, R, C) float32, Eq. 9: mean weighted by the attention scores
-parts_mean.npy                                (N, R, C) float32, plain mean (temporal attention switched off)
-attention.npy                                 (N, R) float32 >= 0, a-bar: mean over the frames of the raw scores
-frames/{global,parts,attention,offsets}.npy   by option, the same per frame: (F, ...); frames of tracklet n are rows
-                                              offsets[n] to offsets[n + 1]; offsets (N + 1,) int64
-meta.json                                     the keys of META and whatever else the writer was given
-============================================  =====================================================================
+===================  ======================================================================================
+tracklets.csv        ``tracklet,pid,camid,frames,query``: name, identity, camera (0-based), number of frames,
+                     1 for a query
+global.npy           (N, C) float32, g: mean of the global feature over the frames
+parts.npy            (N, R, C) float32, Eq. 9: mean weighted by the attention scores
+parts_mean.npy       (N, R, C) float32, plain mean (temporal attention switched off)
+attention.npy        (N, R) float32 >= 0, a-bar: mean over the frames of the raw scores
+meta.json            the keys of META and whatever else the writer was given
+===================  ======================================================================================
+
+By option the same per frame, F frames in all: ``frames/global.npy`` (F, C), ``frames/parts.npy`` (F, R, C),
+``frames/attention.npy`` (F, R), and ``frames/offsets.npy`` (N + 1,) int64: tracklet n's frames are rows
+offsets[n] to offsets[n + 1].
 
 While it is being written the directory is called ``DIR.part`` and holds ``progress`` as well: one CRC-32 a
 finished tracklet, so that a killed run continues behind the last tracklet whose bytes are all there.
@@ -80,10 +82,9 @@ def read_features(directory):
         :class:`Features`.
     Raises:
         InputError: a file is missing, cut short, disagrees with ``tracklets.csv`` or with another file, or
-        holds a NaN,
-            an infinity or a negative score.
+            holds a NaN, an infinity or a negative score.
     """
-    directory = os.fspath(directory)
+    directory = os.fspath(directory).rstrip("/")
     if not os.path.isdir(directory):
         if os.path.isdir(directory + ".part"):
             raise InputError(f"the extraction of {directory} has not finished ({directory}.part): {_AGAIN}, "
@@ -110,15 +111,17 @@ def read_frames(features):
     """
     directory, count = features.directory, int(features.lengths.sum())
     if not os.path.isdir(os.path.join(directory, "frames")):
-        raise InputError(f"{directory} holds no features of single frames: run tools/extract.py with --frames")
+        raise InputError(f"{directory} holds no features of single frames: run tools/extract.py with "
+                         "--frames")
     offsets = _map(directory, _OFFSETS, len(features.names) + 1, np.int64)
     if not np.array_equal(offsets, _offsets(features.lengths)):
         raise InputError(f"{directory}/{_OFFSETS} disagrees with the frames in tracklets.csv: {_AGAIN}")
     arrays = {name: _map(directory, name, count) for name in _FRAME_ARRAYS}
-    for name, tracklet_array in zip(_FRAME_ARRAYS, (features.global_mean, features.parts, features.attention)):
-        if arrays[name].shape[1:] != tracklet_array.shape[1:]:
+    of_tracklets = (features.global_mean, features.parts, features.attention)
+    for name, means in zip(_FRAME_ARRAYS, of_tracklets):
+        if arrays[name].shape[1:] != means.shape[1:]:
             raise InputError(f"{directory}/{name} holds {arrays[name].shape}, but {os.path.basename(name)} "
-                             f"holds {tracklet_array.shape}: {_AGAIN}")
+                             f"holds {means.shape}: {_AGAIN}")
         _check_values(directory, name, arrays[name],
                       lambda row: features.names[np.searchsorted(offsets, row, side="right") - 1])
     return Frames(*arrays.values(), offsets)
@@ -140,8 +143,7 @@ class FeatureWriter:
 
         Args:
             directory: where the features go.
-            tracklets: list of :class:`stal.tracklets.Tracklet`; row n of every array belongs to
-            ``tracklets[n]``.
+            tracklets: list of :class:`stal.tracklets.Tracklet`; row n belongs to ``tracklets[n]``.
             parts, global_width, part_width: R and the two C.
             meta: dict for ``meta.json``, with at least the keys of ``META``.
             frames: keep the features of single frames as well.
@@ -196,8 +198,7 @@ class FeatureWriter:
             parts, parts_mean: (R, C): Eq. 9 and the plain mean.
             attention_mean: (R,), >= 0.
             frames: (global (T, C), parts (T, R, C), attention (T, R)) of the tracklet's T frames, for a
-            writer made
-                with ``frames=True``.
+                writer made with ``frames=True``.
         Raises:
             InputError: a value is not finite or a score is negative.
             ValueError: another index or shape than announced.
@@ -205,7 +206,7 @@ class FeatureWriter:
         if index != self._done or index >= len(self._names):
             raise ValueError(f"tracklet {index} out of turn: {self._done} of {len(self._names)} are done")
         if (frames is not None) != self._frames:
-            raise ValueError("features of single frames are given if and only if the writer was made for them")
+            raise ValueError("features of single frames go with a writer made for them, and only with it")
         values = dict(zip(_ARRAYS, (global_mean, parts, parts_mean, attention_mean)))
         values.update(zip(_FRAME_ARRAYS, frames or ()))
         for name, value in values.items():
@@ -213,8 +214,8 @@ class FeatureWriter:
             if value.shape != self._row(name, index).shape:
                 raise ValueError(f"{name}: {value.shape} given, {self._row(name, index).shape} announced")
             if not np.isfinite(value).all() or name.endswith("attention.npy") and (value < 0).any():
-                raise InputError(f"the net gives NaN, infinite or negative values for tracklet {self._names[index]} "
-                                 f"({name}): check the weights and the joints")
+                raise InputError("the net gives NaN, infinite or negative values for tracklet "
+                                 f"{self._names[index]} ({name}): check the weights and the joints")
         for name, value in values.items():
             self._row(name, index)[...] = value
         os.write(self._progress, self._checksum(index))
@@ -228,7 +229,7 @@ class FeatureWriter:
             array.flush()
         self._arrays = {}
         if self._done == len(self._names):
-            old = f"{self._directory}.part.old"  # moved away first: a directory cannot be renamed over a full one
+            old = f"{self._directory}.part.old"  # moved away: a directory cannot be renamed over a full one
             shutil.rmtree(old, ignore_errors=True)
             with contextlib.suppress(FileNotFoundError):
                 os.rename(self._directory, old)
@@ -257,8 +258,8 @@ class FeatureWriter:
             raise InputError(f"{self._directory} is a file: name a directory for the features")
         foreign = sorted(set(os.listdir(self._directory)) - {*_CONTENT, "progress"})
         if foreign:
-            raise InputError(f"{self._directory} holds {foreign[0]}, which is no part of a feature directory: "
-                             "move it away or name another directory")
+            raise InputError(f"{self._directory} holds {foreign[0]}, which is no part of a feature "
+                             "directory: move it away or name another directory")
         if not self._same(self._directory, table, meta):
             return False
         try:
@@ -281,7 +282,8 @@ class FeatureWriter:
             return False
 
     def _lock(self):
-        self._progress = os.open(os.path.join(self._part, "progress"), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        path = os.path.join(self._part, "progress")
+        self._progress = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         try:
             fcntl.flock(self._progress, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -355,8 +357,8 @@ def _reserve(path):
         os.posix_fallocate(descriptor, 0, os.fstat(descriptor).st_size)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise InputError(f"there is no room for {path} ({os.fstat(descriptor).st_size >> 20} MiB): free some, or "
-                             "name a directory on another disk") from None
+            raise InputError(f"there is no room for {path} ({os.fstat(descriptor).st_size >> 20} MiB): free "
+                             "some, or name a directory on another disk") from None
         # file systems that cannot reserve: go on without
     finally:
         os.close(descriptor)
@@ -377,15 +379,17 @@ def _read_table(path):
         with open(path, newline="", encoding="utf-8") as stream:
             reader = csv.reader(stream)
             if tuple(next(reader, ())) != COLUMNS:
-                raise InputError(f"{path} is no table of tracklets: its first line must be {','.join(COLUMNS)}; {_AGAIN}")
+                raise InputError(f"{path} is no table of tracklets: its first line must be "
+                                 f"{','.join(COLUMNS)}; {_AGAIN}")
             for row in reader:
                 try:
                     name, (pid, camid, frames, query) = row[0], map(int, row[1:])
                 except (ValueError, IndexError):
-                    raise InputError(f"{path} line {reader.line_num} is no row of {','.join(COLUMNS)}: {_AGAIN}") from None
+                    raise InputError(f"{path} line {reader.line_num} is no row of {','.join(COLUMNS)}: "
+                                     f"{_AGAIN}") from None
                 if name in seen or camid < 0 or frames < 1 or query not in (0, 1):
-                    raise InputError(f"{path} line {reader.line_num} repeats a tracklet, or has a negative camid, no "
-                                     f"frames or a query other than 0 and 1: {_AGAIN}")
+                    raise InputError(f"{path} line {reader.line_num} repeats a tracklet, or has a negative "
+                                     f"camid, no frames or a query other than 0 and 1: {_AGAIN}")
                 seen.add(name)
                 rows.append((name, pid, camid, frames, query))
     except FileNotFoundError:
@@ -427,20 +431,20 @@ def _map(directory, name, rows, dtype=np.float32):
     except (ValueError, EOFError, OSError) as error:
         raise InputError(f"{path} is cut short or no .npy file ({error}): {_AGAIN}") from None
     if array.dtype != dtype or array.ndim == 0 or len(array) != rows:
-        raise InputError(f"{path} holds {array.dtype} {array.shape}, but tracklets.csv needs {np.dtype(dtype)} with "
-                         f"{rows} rows: {_AGAIN}")
+        raise InputError(f"{path} holds {array.dtype} {array.shape}, but tracklets.csv needs "
+                         f"{np.dtype(dtype)} with {rows} rows: {_AGAIN}")
     return array
 
 
 def _check_shapes(directory, arrays):
     parts = arrays["parts.npy"].shape
-    wrong = [name for name, fits in (("global.npy", arrays["global.npy"].ndim == 2),
-                                     ("parts.npy", len(parts) == 3),
-                                     ("parts_mean.npy", arrays["parts_mean.npy"].shape == parts),
-                                     ("attention.npy", arrays["attention.npy"].shape == parts[:2])) if not fits]
-    if wrong:
-        raise InputError(f"{directory}/{wrong[0]} holds {arrays[wrong[0]].shape}, which does not go with parts.npy "
-                         f"{parts}: {_AGAIN}")
+    fits = {"global.npy": arrays["global.npy"].ndim == 2, "parts.npy": len(parts) == 3,
+            "parts_mean.npy": arrays["parts_mean.npy"].shape == parts,
+            "attention.npy": arrays["attention.npy"].shape == parts[:2]}
+    for name in _ARRAYS:
+        if not fits[name]:
+            raise InputError(f"{directory}/{name} holds {arrays[name].shape}, which does not go with "
+                             f"parts.npy {parts}: {_AGAIN}")
 
 
 def _check_values(directory, name, array, tracklet_of):
@@ -452,5 +456,5 @@ def _check_values(directory, name, array, tracklet_of):
         good = np.isfinite(block) & (block >= 0) if scores else np.isfinite(block)
         if not good.all():
             row = start + int(np.flatnonzero(~good.all(axis=1))[0])
-            raise InputError(f"{directory}/{name} holds a value that is NaN, infinite or a negative score for tracklet "
-                             f"{tracklet_of(row)}: check the weights, then {_AGAIN}")
+            raise InputError(f"{directory}/{name} holds a value that is NaN, infinite or a negative score "
+                             f"for tracklet {tracklet_of(row)}: check the weights, then {_AGAIN}")

@@ -49,10 +49,10 @@ class Scores:
     ap: str
 
     def values(self):
-        """The numbers as JSON knows them: ``cmc`` (a map from "1", "5", "10", "20"), ``cmc_curve``, ``mAP``
-        ..."""
-        return {"cmc": {str(rank): float(self.cmc[rank - 1]) for rank in RANKS}, "cmc_curve": self.cmc.tolist(),
-                "mAP": self.mAP, "mINP": self.mINP, "tar_at_far": {f"{far:g}": tar for far, tar in self.tar.items()}}
+        """The numbers for a JSON file: ``cmc`` as a map from "1", "5", "10", "20", and the rest."""
+        return {"cmc": {str(rank): float(self.cmc[rank - 1]) for rank in RANKS},
+                "cmc_curve": self.cmc.tolist(), "mAP": self.mAP, "mINP": self.mINP,
+                "tar_at_far": {f"{far:g}": tar for far, tar in self.tar.items()}}
 
 
 class Accumulator:
@@ -70,7 +70,7 @@ class Accumulator:
         self._junk = np.flatnonzero(np.asarray(pids) == JUNK_PID)
         self._order = np.argsort(pids, kind="stable")
         self._sorted_pids = np.asarray(pids)[self._order]
-        self._first_hits = np.zeros(self._max_rank + 1, np.int64)  # queries by r_1; the last bin: beyond max_rank
+        self._first_hits = np.zeros(self._max_rank + 1, np.int64)  # queries by r_1; the last bin: beyond
         self._ap_sum = self._inp_sum = 0.0
         self._queries = self._valid = 0
         self._matches, self._wrong = np.zeros((2, _ROC_BINS + 1), np.int64)
@@ -92,19 +92,18 @@ class Accumulator:
         first = np.searchsorted(self._sorted_pids, pids, side="left")
         last = np.searchsorted(self._sorted_pids, pids, side="right")
         block[:, self._junk] = np.inf
-        hits, wrong = [], []
+        hits = []
         for row, pid, camid, start, stop in zip(block, pids, camids, first, last):
             same = self._order[start:stop] if pid != JUNK_PID else self._order[:0]
             hits.append(np.sort(row[same[self._camids[same] != camid]]))
             row[same] = np.inf
-            wrong.append(len(row) - len(same) - len(self._junk))
         block.sort(axis=1)  # wrong ones, then infinities in the place of matches and junk
         self._wrong += np.bincount(_roc_bins(block).ravel(), minlength=_ROC_BINS + 1)
         self._matches += np.bincount(_roc_bins(np.concatenate(hits)), minlength=_ROC_BINS + 1)
         self._queries += len(hits)
-        for row, distances, count in zip(block, hits, wrong):
+        for row, distances in zip(block, hits):
             if len(distances):
-                before = np.searchsorted(row[:count], distances, side="right")  # right: ties count as wrong first
+                before = np.searchsorted(row, distances, side="right")  # right: in a tie, wrong first
                 self._score(before + np.arange(len(distances)))
 
     def _score(self, ranks):
@@ -121,8 +120,8 @@ class Accumulator:
     def scores(self):
         """:class:`Scores` of the queries so far; InputError if none of them has a match."""
         if not self._valid:
-            raise InputError(f"none of the {self._queries} queries has a match in the gallery: give features in which "
-                             "a pid is seen by more than one camera")
+            raise InputError(f"none of the {self._queries} queries has a match in the gallery: give features "
+                             "in which a pid is seen by more than one camera")
         return Scores(np.cumsum(self._first_hits[:-1]) / self._valid, float(self._ap_sum / self._valid),
                       float(self._inp_sum / self._valid), self._queries, self._queries - self._valid,
                       self._roc(), self._ap)
@@ -133,9 +132,9 @@ class Accumulator:
         wrong, matches = np.cumsum(self._wrong[:-1]), np.cumsum(self._matches[:-1])
         tar = {}
         for far in FARS:
-            accepted = np.searchsorted(wrong, far * wrong[-1], side="right")  # bins with few enough wrong pairs
-            enough = wrong[-1] * far >= 1
-            tar[far] = float(matches[accepted - 1] / matches[-1]) if enough and accepted else 0.0 if enough else None
+            bins = np.searchsorted(wrong, far * wrong[-1], side="right")  # with few enough wrong pairs
+            accepted = matches[bins - 1] if bins else 0
+            tar[far] = float(accepted / matches[-1]) if far * wrong[-1] >= 1 else None
         return tar
 
 
@@ -162,16 +161,18 @@ def mean_and_deviation(scores):
     Args:
         scores: list of :class:`Scores`.
     Returns:
-        (mean, deviation): :class:`Scores`, the counts of queries summed; the deviation is None for a single
-        split.
+        (mean, deviation): :class:`Scores`, the counts of queries summed; the latter is None for one split.
     """
     def combine(function):
         def at(far):
             tars = [one.tar[far] for one in scores]
             return None if None in tars else float(function(tars))
-        return Scores(function(np.array([one.cmc for one in scores])), float(function([one.mAP for one in scores])),
-                      float(function([one.mINP for one in scores])), sum(one.queries for one in scores),
-                      sum(one.queries_without_match for one in scores), {far: at(far) for far in FARS}, scores[0].ap)
+        return Scores(cmc=function(np.array([one.cmc for one in scores])),
+                      mAP=float(function([one.mAP for one in scores])),
+                      mINP=float(function([one.mINP for one in scores])),
+                      queries=sum(one.queries for one in scores),
+                      queries_without_match=sum(one.queries_without_match for one in scores),
+                      tar={far: at(far) for far in FARS}, ap=scores[0].ap)
     return (combine(lambda values: np.mean(values, axis=0)),
             combine(lambda values: np.std(values, axis=0, ddof=1)) if len(scores) > 1 else None)
 

@@ -1,5 +1,4 @@
-"""The paper's published numbers, from ``paper_results.csv`` (Tables III to VII and Fig. 11, per cent, as
-printed)."""
+"""The paper's numbers, from ``paper_results.csv``: Tables III to VII and Fig. 11, per cent, as printed."""
 
 import csv
 from importlib import resources
@@ -22,5 +21,9 @@ def comparison(dataset, own=("STAL+ResNet50", "STAL", "Baseline")):
         (name of the table, {method: {metric: per cent}}), or (None, {}) for a data set without one.
     """
     rows = [row for row in read_paper_numbers() if row[1] == dataset and row[0] in ("III", "IV", "V")]
-    methods = {method: {metric: value for _, _, name, metric, value in rows if name == method} for method in own}
-    return (f"Table {rows[0][0]}" if rows else None), {method: values for method, values in methods.items() if values}
+    methods = {}
+    for method in own:
+        values = {metric: value for _, _, name, metric, value in rows if name == method}
+        if values:
+            methods[method] = values
+    return (f"Table {rows[0][0]}" if rows else None), methods

@@ -1,17 +1,15 @@
-"""Evaluation protocols: which tracklets are queries, which are the gallery, and which average precision is
-meant.
+"""Evaluation protocols: which tracklets are queries and gallery, and which average precision is meant.
 
-==============  =====================================================================================================
-mars            MARS-evaluation, which the paper's Table V follows: queries are the rows with query = 1, the gallery
-                is every row (a query's own row is junk), AP by trapezoids. The published MARS leaves no query
-                without a match.
-mars-torchreid  torchreid and its relatives: the gallery is every row with query = 0 and a pid other than -1,
-AP
-                rectangular. On the published MARS 140 of the 1,980 queries then have no match and are left
-                out.
-ilids, prid     Wang et al. (ECCV 2014) on iLIDS-VID, PRID-2011: of the test persons of a split, queries are camera 0
-                and the gallery is camera 1; AP rectangular (the paper gives CMC only).
-==============  =====================================================================================================
+==============  ===========================================================================================
+mars            MARS-evaluation, which the paper's Table V follows: queries are the rows with query = 1, the
+                gallery is every row (a query's own row is junk), AP by trapezoids. The published MARS leaves
+                no query without a match.
+mars-torchreid  torchreid and its relatives: the gallery is every row with query = 0 and a pid other than
+                -1, AP rectangular. On the published MARS 140 of the 1,980 queries then have no match and are
+                left out.
+ilids, prid     Wang et al. (ECCV 2014) on iLIDS-VID, PRID-2011: of the test persons of a split, queries are
+                camera 0 and the gallery is camera 1; AP rectangular (the paper gives CMC only).
+==============  ===========================================================================================
 
 A splits file is a JSON list of ``{"train": [pids], "test": [pids]}``. Junk and matches are as in
 :mod:`stal.metrics`.
@@ -49,10 +47,11 @@ class Split(NamedTuple):
 
 PROTOCOLS = {protocol.name: protocol for protocol in (
     Protocol("mars", "MARS", "trapezoid", False, True,
-             "queries: rows with query = 1; gallery: every row; junk: pid -1, and the query's pid under its own camera"),
+             "queries: rows with query = 1; gallery: every row; junk: pid -1, and the query's pid under its "
+             "own camera"),
     Protocol("mars-torchreid", "MARS", "rectangular", False, False,
-             "queries: rows with query = 1; gallery: rows with query = 0, without pid -1; junk: the query's pid under "
-             "its own camera; queries without a match left out"),
+             "queries: rows with query = 1; gallery: rows with query = 0, without pid -1; junk: the query's "
+             "pid under its own camera; queries without a match left out"),
     Protocol("ilids", "iLIDS-VID", "rectangular", True, True,
              "test persons of the split; queries: camera 0; gallery: camera 1"),
     Protocol("prid", "PRID-2011", "rectangular", True, True,
@@ -75,27 +74,27 @@ def read_splits(path):
     Raises:
         InputError: no such file, another form, an empty test set, or a pid in both halves of a split.
     """
-    form = 'a JSON list of {"train": [pids], "test": [pids]}'
+    form, again = 'a JSON list of {"train": [pids], "test": [pids]}', "write it with data_prep/"
     try:
         with open(path, encoding="utf-8") as stream:
             splits = json.load(stream)
     except OSError as error:
-        raise InputError(f"cannot read the splits file {path} ({error.strerror}): write it with data_prep/") from None
+        raise InputError(f"cannot read the splits file {path} ({error.strerror}): {again}") from None
     except ValueError as error:
-        raise InputError(f"the splits file {path} is not {form} ({error}): write it with data_prep/") from None
+        raise InputError(f"the splits file {path} is not {form} ({error}): {again}") from None
     if not isinstance(splits, list) or not splits:
-        raise InputError(f"the splits file {path} is not {form}, or holds no split: write it with data_prep/")
+        raise InputError(f"the splits file {path} is not {form}, or holds no split: {again}")
     halves = []
     for index, split in enumerate(splits):
         if not isinstance(split, dict) or not all(
                 isinstance(split.get(half), list) and all(type(pid) is int for pid in split[half])
                 for half in ("train", "test")):
-            raise InputError(f"split {index} of {path} is no {{\"train\": [pids], \"test\": [pids]}} of integers: "
-                             "write the file with data_prep/")
+            raise InputError(f"split {index} of {path} is no {{\"train\": [pids], \"test\": [pids]}} of "
+                             f"integers: {again}")
         train, test = set(split["train"]), set(split["test"])
         if not test or train & test:
             problem = f"has pid {min(train & test)} in train and test" if test else "has no test persons"
-            raise InputError(f"split {index} of {path} {problem}: write the file with data_prep/")
+            raise InputError(f"split {index} of {path} {problem}: {again}")
         halves.append((train, test))
     return halves
 
@@ -143,9 +142,8 @@ def make_split(features, protocol, name="fixed", test_pids=None):
     Returns:
         :class:`Split`, with at least one query that has a match.
     Raises:
-        InputError: a test pid is not in the features, or a rule leaves no query, no gallery or no match; the
-        sentence
-            says which.
+        InputError: a test pid is not in the features, or a rule leaves no query, no gallery or no match;
+            the sentence says which.
     """
     pids, camids, table = features.pids, features.camids, f"{features.directory}/tracklets.csv"
     if protocol.has_splits:
@@ -153,37 +151,39 @@ def make_split(features, protocol, name="fixed", test_pids=None):
         if test_pids is not None:
             unknown = sorted(test_pids - set(pids.tolist()))
             if unknown:
-                raise InputError(f"split {name} tests {len(unknown)} pids that {table} does not hold, {unknown[0]} the "
-                                 "first: give the splits file these features were prepared with")
+                raise InputError(f"split {name} tests {len(unknown)} pids that {table} does not hold, "
+                                 f"{unknown[0]} the first: give the splits file these features were prepared "
+                                 "with")
             person = np.isin(pids, sorted(test_pids))
         query, gallery = person & (camids == 0), person & (camids == 1)
-        left_out = (f"{np.sum(~person)} tracklets of other persons, {np.sum(person & (camids > 1))} of cameras beyond "
-                    "the first two")
+        left_out = (f"{np.sum(~person)} tracklets of other persons, {np.sum(person & (camids > 1))} of "
+                    "cameras beyond the first two")
         for chosen, what, camera in ((query, "query", 0), (gallery, "gallery", 1)):
             if not chosen.any():
-                raise InputError(f"protocol {protocol.name} takes its {what} tracklets from camid {camera}, and none of "
-                                 f"the {person.sum()} tracklets of split {name} in {table} is of it (camids there: "
-                                 f"{_listed(camids[person])}): give features of both cameras")
+                raise InputError(f"protocol {protocol.name} takes its {what} tracklets from camid {camera}, "
+                                 f"and none of the {person.sum()} tracklets of split {name} in {table} is of "
+                                 f"it (camids there: {_listed(camids[person])}): give features of both "
+                                 "cameras")
     else:
         query = features.query
         if not query.any():
-            raise InputError(f"protocol {protocol.name} takes the tracklets with query = 1 as queries, and {table} marks "
-                             "none: prepare the list with its queries, or choose another --protocol")
+            raise InputError(f"protocol {protocol.name} takes the tracklets with query = 1 as queries, and "
+                             f"{table} marks none: prepare the list with its queries, or choose another "
+                             "--protocol")
         gallery = np.ones(len(pids), bool)
         if protocol.name == "mars-torchreid":
             gallery = ~query & (pids != JUNK_PID)
         left_out = f"{np.sum(~gallery)} tracklets not in the gallery"
         if not gallery.any():
-            raise InputError(f"protocol {protocol.name} leaves queries and pid -1 out of the gallery, and {table} holds "
-                             f"nothing else ({query.sum()} queries): choose --protocol mars")
+            raise InputError(f"protocol {protocol.name} leaves queries and pid -1 out of the gallery, and "
+                             f"{table} holds nothing else ({query.sum()} queries): choose --protocol mars")
     split = Split(name, np.flatnonzero(query), np.flatnonzero(gallery), left_out)
     _check_matches(features, protocol, split, table)
     return split
 
 
 def _check_matches(features, protocol, split, table):
-    """A gallery of which the same-camera rule, or the labels, leave no match to any query is refused before
-    the work."""
+    """Refuses, before the work, a gallery that holds no match for any query."""
     pids, camids = features.pids, features.camids
     gallery = split.gallery[pids[split.gallery] != JUNK_PID]
     seen = {(pid, camid) for pid, camid in zip(pids[gallery].tolist(), camids[gallery].tolist())}
@@ -195,12 +195,12 @@ def _check_matches(features, protocol, split, table):
         return
     used = _listed(camids[np.union1d(split.query, split.gallery)])
     if any((pid, camid) in seen for pid, camid in queries):
-        reason = (f"it skips gallery tracklets of the query's own camera, and no query's pid is seen by another camera "
-                  f"(camids: {used})")
+        reason = ("it skips gallery tracklets of the query's own camera, and no query's pid is seen by "
+                  f"another camera (camids: {used})")
     else:
         reason = "no query's pid is in the gallery"
-    raise InputError(f"protocol {protocol.name} leaves none of the {len(split.query)} queries of {table} a match: "
-                     f"{reason}; check the pids and camids of the list")
+    raise InputError(f"protocol {protocol.name} leaves none of the {len(split.query)} queries of {table} a "
+                     f"match: {reason}; check the pids and camids of the list")
 
 
 def _listed(values):
@@ -209,12 +209,14 @@ def _listed(values):
 
 def describe(features, protocol, split):
     """What is compared, in lines of text."""
-    pids = features.pids[split.gallery]
+    queries, gallery = features.pids[split.query], features.pids[split.gallery]
     return [f"protocol {protocol.name} ({protocol.dataset}), split {split.name}: {protocol.rule}",
             f"  average precision: {protocol.ap}; ties: the wrong ones first",
-            f"  queries: {len(split.query)} tracklets of {len(np.unique(features.pids[split.query]))} pids; gallery: "
-            f"{len(pids)} tracklets of {len(np.unique(pids))} pids, {np.sum(pids == JUNK_PID)} of them junk (pid -1), "
-            f"{np.sum(pids == 0)} of pid 0; left out: {split.left_out}"]
+            f"  queries: {len(queries)} tracklets of {len(np.unique(queries))} pids",
+            f"  gallery: {len(gallery)} tracklets of {len(np.unique(gallery))} pids, "
+            f"{np.sum(gallery == JUNK_PID)} of them of pid -1 (junk) and {np.sum(gallery == 0)} of pid 0 "
+            f"(distractors)",
+            f"  left out: {split.left_out}"]
 
 
 def evaluate(features, protocol, split, metrics):

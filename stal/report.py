@@ -36,7 +36,7 @@ def table(columns):
         columns: list of (heading, {metric: number}); the rows are the metrics of the first column.
     """
     widths = [max(len(heading), 6) for heading, _ in columns]
-    lines = ["            " + "  ".join(f"{heading:>{width}}" for width, (heading, _) in zip(widths, columns))]
+    lines = [" " * 12 + "  ".join(f"{heading:>{width}}" for width, (heading, _) in zip(widths, columns))]
     for metric in columns[0][1]:
         cells = [f"{values[metric]:.1f}" if metric in values else "-" for _, values in columns]
         label = metric.replace("rank", "Rank-")
@@ -56,14 +56,15 @@ def tables(protocol, combined, names, scores):
     own = [(SWITCHES[switch], percents(mean)) for switch, (mean, _) in combined.items()]
     lines = []
     if len(own) > 1:
-        lines += [f"attention switches, per cent{', mean over the splits' if len(names) > 1 else ''}", table(own)]
+        mean = ", mean over the splits" if len(names) > 1 else ""
+        lines += [f"attention switches, per cent{mean}", table(own)]
     for switch, (mean, deviation) in combined.items() if len(names) > 1 else ():
         columns = [("mean", percents(mean)), ("std", percents(deviation))]
         columns += [(name, percents(one)) for name, one in zip(names, scores[switch])]
         lines += [f"{len(names)} splits, {SWITCHES[switch]}, per cent", table(columns)]
     source, published = paper_numbers.comparison(protocol.dataset)
     if not protocol.comparable:
-        lines.append(f"paper ({source}): {protocol.dataset} under another protocol, not to be compared with this one")
+        lines.append(f"paper ({source}): {protocol.dataset} under another protocol, not comparable")
     elif published:
         lines += [f"paper ({source}): {protocol.dataset}, per cent, beside this run",
                   table([(f"this {name}", values) for name, values in own] + list(published.items()))]
@@ -93,7 +94,8 @@ def plot_cmc(path, curves, title):
     for name, scores in curves:
         axes.plot(np.arange(1, len(scores.cmc) + 1), 100 * scores.cmc,
                   label=f"{scores.cmc[0]:.1%} {name} (mAP {scores.mAP:.1%})")
-    axes.set(title=title, xlabel="rank", ylabel="matching rate (%)", xlim=(1, len(curves[0][1].cmc)), ylim=(None, 101))
+    axes.set(title=title, xlabel="rank", ylabel="matching rate (%)", xlim=(1, len(curves[0][1].cmc)),
+             ylim=(None, 101))
     axes.grid(alpha=0.4)
     axes.legend(loc="lower right")
     with replacing(path, "wb") as stream:

@@ -57,7 +57,8 @@ def eq8(f, i, j, attention, fusion, norm, unit):
 def test_every_switch_is_equation_8(attention, norm, feature_norm, fusion):
     f = features(feature_norm=feature_norm)
     query, gallery = [0, 1, 2, 3, 7], [11, 3, 2, 1, 0, 5]
-    wanted = [[eq8(f, i, j, attention, fusion, norm, feature_norm == "L2_UNIT") for j in gallery] for i in query]
+    unit = feature_norm == "L2_UNIT"
+    wanted = [[eq8(f, i, j, attention, fusion, norm, unit) for j in gallery] for i in query]
     found = distance_matrix(f, query, gallery, Metric(attention, fusion, norm))
     np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-7)
 

@@ -46,8 +46,9 @@ def run(capsys, *arguments):
 
 
 def test_the_block_of_perfect_features_is_torchreids(tmp_path, capsys):
+    directory = write(tmp_path / "x")
     for protocol in ("mars", "mars-torchreid", "ilids", "prid"):
-        text = run(capsys, write(tmp_path / "x"), "--protocol", protocol)
+        text = run(capsys, directory, "--protocol", protocol)
         assert ("Computing CMC and mAP ...\n** Results **\nmAP: 100.0%\nCMC curve\nRank-1  : 100.0%\n"
                 "Rank-5  : 100.0%\nRank-10 : 100.0%\nRank-20 : 100.0%\nmINP: 100.0%\n") in text
         assert text.startswith(f"protocol {protocol} ")
@@ -59,7 +60,8 @@ def test_torchreids_parser_finds_each_number_once(tmp_path, capsys):
     text = run(capsys, write(tmp_path / "x", noise=1), "--protocol", "mars", "--json", tmp_path / "r.json")
     result = json.loads((tmp_path / "r.json").read_text())
     assert 0 < result["cmc"]["1"] < 1
-    for expression, value in ((r"mAP: ([\.\deE+-]+)%", result["mAP"]), (r"Rank-1  : ([\.\deE+-]+)%", result["cmc"]["1"]),
+    for expression, value in ((r"mAP: ([\.\deE+-]+)%", result["mAP"]),
+                              (r"Rank-1  : ([\.\deE+-]+)%", result["cmc"]["1"]),
                               (r"Rank-5  : ([\.\deE+-]+)%", result["cmc"]["5"]),
                               (r"Rank-10 : ([\.\deE+-]+)%", result["cmc"]["10"]),
                               (r"Rank-20 : ([\.\deE+-]+)%", result["cmc"]["20"])):
@@ -67,10 +69,11 @@ def test_torchreids_parser_finds_each_number_once(tmp_path, capsys):
 
 
 def test_the_json_says_what_was_measured(tmp_path, capsys):
-    run(capsys, write(tmp_path / "x", noise=1), "--protocol", "mars", "--json", tmp_path / "r.json", "--fusion", "inf")
+    run(capsys, write(tmp_path / "x", noise=1), "--protocol", "mars", "--json", tmp_path / "r.json",
+        "--fusion", "inf")
     result = json.loads((tmp_path / "r.json").read_text())
-    assert sorted(result) == ["ap", "attention", "cmc", "cmc_curve", "feature_norm", "fusion", "mAP", "mINP", "norm",
-                              "protocol", "queries", "queries_without_match", "splits", "tar_at_far"]
+    assert sorted(result) == ["ap", "attention", "cmc", "cmc_curve", "feature_norm", "fusion", "mAP", "mINP",
+                              "norm", "protocol", "queries", "queries_without_match", "splits", "tar_at_far"]
     assert (result["protocol"], result["attention"], result["fusion"], result["norm"], result["ap"]) == (
         "mars", "both", "inf", "L1", "trapezoid")
     assert (result["queries"], result["queries_without_match"]) == (24, 0)
@@ -87,7 +90,8 @@ def test_splits_give_mean_and_deviation(tmp_path, capsys):
     both = json.loads((tmp_path / "all.json").read_text())
     single = []
     for split in (0, 1):
-        run(capsys, directory, "--protocol", "ilids", "--splits", splits, "--split", split, "--json", tmp_path / "r.json")
+        run(capsys, directory, "--protocol", "ilids", "--splits", splits, "--split", split,
+            "--json", tmp_path / "r.json")
         single.append(json.loads((tmp_path / "r.json").read_text()))
     for key in ("mAP", "mINP"):
         values = [one[key] for one in single]
@@ -95,14 +99,16 @@ def test_splits_give_mean_and_deviation(tmp_path, capsys):
         assert both[key] == pytest.approx(np.mean(values))
         assert both["splits"]["std"][key] == pytest.approx(np.std(values, ddof=1))
         assert [one[key] for one in both["splits"]["per_split"]] == values
-    assert both["queries"] == 24 and f"mAP: {both['mAP']:.1%}\n" in text and "2 splits, STAL, per cent" in text
+    assert both["queries"] == 24
+    assert f"mAP: {both['mAP']:.1%}\n" in text and "2 splits, STAL, per cent" in text
 
 
 def test_each_split_may_have_its_own_network(tmp_path, capsys):
     splits = write_splits(tmp_path / "splits.json", [list(range(1, 13)), list(range(13, 25))])
     write(tmp_path / "split_0" / "f")
     write(tmp_path / "split_1" / "f", noise=2)
-    run(capsys, tmp_path / "split_{split}" / "f", "--protocol", "ilids", "--splits", splits, "--json", tmp_path / "r.json")
+    run(capsys, tmp_path / "split_{split}" / "f", "--protocol", "ilids", "--splits", splits,
+        "--json", tmp_path / "r.json")
     result = json.loads((tmp_path / "r.json").read_text())
     assert [one["mAP"] == 1 for one in result["splits"]["per_split"]] == [True, False]
     with pytest.raises(InputError, match="--splits"):
@@ -111,11 +117,13 @@ def test_each_split_may_have_its_own_network(tmp_path, capsys):
 
 def test_switches_side_by_side_are_the_switches_alone(tmp_path, capsys):
     directory = write(tmp_path / "x", noise=1)
-    text = run(capsys, directory, "--protocol", "ilids", "--attention", "all", "--json", tmp_path / "all.json")
+    text = run(capsys, directory, "--protocol", "ilids", "--attention", "all",
+               "--json", tmp_path / "all.json")
     switches = json.loads((tmp_path / "all.json").read_text())["switches"]
     assert re.search(r"Baseline +TAN +SAN +STAL\n", text)
     for switch in ("none", "temporal", "spatial", "both"):
-        alone = run(capsys, directory, "--protocol", "ilids", "--attention", switch, "--json", tmp_path / "r.json")
+        alone = run(capsys, directory, "--protocol", "ilids", "--attention", switch,
+                    "--json", tmp_path / "r.json")
         assert json.loads((tmp_path / "r.json").read_text()) == switches[switch]
         assert f"mAP: {switches[switch]['mAP']:.1%}\n" in alone
     assert switches["temporal"]["mAP"] > switches["none"]["mAP"]
@@ -162,7 +170,8 @@ def test_the_plot_is_a_picture_and_always_the_same(tmp_path, capsys):
 def test_wrong_input_ends_in_one_sentence(tmp_path):
     for arguments, said in ((["absent", "--protocol", "mars"], "there is no feature directory absent"),
                             ([write(tmp_path / "x"), "--protocol", "market"], "no protocol 'market'")):
-        ended = subprocess.run([sys.executable, "tools/eval.py", *arguments], cwd=ROOT, capture_output=True, text=True)
+        ended = subprocess.run([sys.executable, "tools/eval.py", *arguments], cwd=ROOT, capture_output=True,
+                               text=True)
         assert ended.returncode == 1 and ended.stdout == ""
         assert ended.stderr.startswith("error: ") and said in ended.stderr and ended.stderr.count("\n") == 1
     for arguments in (["--attention", "some"], ["--fusion", "-1"], ["--fusion", "nan"]):

@@ -26,8 +26,9 @@ def values(index, frames=False):
     rng = np.random.default_rng(index)
     length = len(TRACKLETS[index].frames)
     tracklet = rng.random(3), rng.random((2, 4)), rng.random((2, 4)), rng.random(2)
-    return (*tracklet, (rng.random((length, 3)), rng.random((length, 2, 4)), rng.random((length, 2)))) if frames \
-        else tracklet
+    if not frames:
+        return tracklet
+    return *tracklet, (rng.random((length, 3)), rng.random((length, 2, 4)), rng.random((length, 2)))
 
 
 def write(directory, count=5, frames=False, meta=META, tracklets=TRACKLETS):
@@ -39,8 +40,8 @@ def write(directory, count=5, frames=False, meta=META, tracklets=TRACKLETS):
 
 
 def content(directory):
-    return {os.path.relpath(os.path.join(folder, name), directory): open(os.path.join(folder, name), "rb").read()
-            for folder, _, names in os.walk(directory) for name in names}
+    return {str(path.relative_to(directory)): path.read_bytes()
+            for path in directory.rglob("*") if path.is_file()}
 
 
 def test_what_goes_in_comes_out(tmp_path):
@@ -54,16 +55,19 @@ def test_what_goes_in_comes_out(tmp_path):
     assert frames.offsets.tolist() == [0, 1, 3, 6, 10, 15]
     for index in range(5):
         wanted = values(index, True)
-        for array, value in zip((features.global_mean, features.parts, features.parts_mean, features.attention), wanted):
+        arrays = features.global_mean, features.parts, features.parts_mean, features.attention
+        for array, value in zip(arrays, wanted):
             np.testing.assert_array_equal(array[index], np.float32(value))
+        rows = slice(frames.offsets[index], frames.offsets[index + 1])
         for array, value in zip(frames, wanted[4]):
-            np.testing.assert_array_equal(array[frames.offsets[index]:frames.offsets[index + 1]], np.float32(value))
+            np.testing.assert_array_equal(array[rows], np.float32(value))
     assert sorted(content(tmp_path / "x")) == sorted(FILES + FRAME_FILES)
     assert not os.path.exists(tmp_path / "x.part")
 
 
 def test_a_branch_that_a_net_lacks_has_width_zero(tmp_path):
-    with FeatureWriter(tmp_path / "x", TRACKLETS[:1], parts=0, global_width=3, part_width=0, meta=META) as writer:
+    sizes = {"parts": 0, "global_width": 3, "part_width": 0}
+    with FeatureWriter(tmp_path / "x", TRACKLETS[:1], meta=META, **sizes) as writer:
         writer.add(0, np.ones(3), np.ones((0, 0)), np.ones((0, 0)), np.ones(0))
     assert read_features(tmp_path / "x").parts.shape == (1, 0, 0)
 
@@ -71,7 +75,8 @@ def test_a_branch_that_a_net_lacks_has_width_zero(tmp_path):
 @pytest.mark.parametrize("frames", [False, True])
 def test_a_killed_writer_loses_no_finished_tracklet(tmp_path, frames):
     program = ("import os, signal, sys; import test_features as t\n"
-               f"writer = t.FeatureWriter(sys.argv[1], t.TRACKLETS, meta=t.META, frames={frames}, **t.SIZES)\n"
+               "writer = t.FeatureWriter(sys.argv[1], t.TRACKLETS, meta=t.META, "
+               f"frames={frames}, **t.SIZES)\n"
                f"[writer.add(n, *t.values(n, {frames})) for n in range(3)]\n"
                "os.kill(os.getpid(), signal.SIGKILL)")
     killed = subprocess.run([sys.executable, "-c", program, tmp_path / "x"], cwd=os.path.dirname(__file__))
@@ -88,10 +93,17 @@ def test_only_tracklets_whose_bytes_arrived_count_as_finished(tmp_path):
     parts = np.load(tmp_path / "x.part" / "parts.npy", mmap_mode="r+")
     parts[2] = 0  # as after a power cut: recorded, but the page was never written
     parts.flush()
-    assert write(tmp_path / "x", count=2) == 2
-    with open(tmp_path / "x.part" / "progress", "ab") as stream:
-        stream.write(b"\1\2")  # a torn record
     assert write(tmp_path / "x") == 2
+    write(tmp_path / "unbroken")
+    assert content(tmp_path / "x") == content(tmp_path / "unbroken")
+
+
+def test_a_torn_record_of_progress_is_dropped(tmp_path):
+    write(tmp_path / "x", count=2)
+    with open(tmp_path / "x.part" / "progress", "ab") as stream:
+        stream.write(b"\1\2")
+    assert write(tmp_path / "x", count=4) == 2
+    assert write(tmp_path / "x") == 4
     write(tmp_path / "unbroken")
     assert content(tmp_path / "x") == content(tmp_path / "unbroken")
 
@@ -178,7 +190,8 @@ def test_a_file_cut_short_or_missing_is_named(tmp_path, name, left):
     ("global.npy", np.zeros((4, 3), np.float32)), ("global.npy", np.zeros((5, 3))),
     ("global.npy", np.zeros((5, 3, 1), np.float32)), ("parts.npy", np.zeros((5, 2), np.float32)),
     ("parts_mean.npy", np.zeros((5, 2, 5), np.float32)), ("attention.npy", np.zeros((5, 3), np.float32)),
-    ("frames/global.npy", np.zeros((14, 3), np.float32)), ("frames/parts.npy", np.zeros((15, 1, 4), np.float32)),
+    ("frames/global.npy", np.zeros((14, 3), np.float32)),
+    ("frames/parts.npy", np.zeros((15, 1, 4), np.float32)),
     ("frames/offsets.npy", np.array([0, 2, 3, 6, 10, 15]))])
 def test_shapes_that_disagree_are_refused(tmp_path, name, array):
     write(tmp_path / "x", frames=True)
@@ -188,8 +201,9 @@ def test_shapes_that_disagree_are_refused(tmp_path, name, array):
 
 
 @pytest.mark.parametrize("name,row,value", [
-    ("global.npy", 3, np.nan), ("parts.npy", 3, np.inf), ("parts_mean.npy", 3, -np.inf), ("attention.npy", 3, np.nan),
-    ("attention.npy", 3, -0.5), ("frames/global.npy", 6, np.nan), ("frames/parts.npy", 9, np.nan)])
+    ("global.npy", 3, np.nan), ("parts.npy", 3, np.inf), ("parts_mean.npy", 3, -np.inf),
+    ("attention.npy", 3, np.nan), ("attention.npy", 3, -0.5),
+    ("frames/global.npy", 6, np.nan), ("frames/parts.npy", 9, np.nan)])
 def test_a_value_that_is_no_feature_is_named_with_its_tracklet(tmp_path, name, row, value):
     write(tmp_path / "x", frames=True)
     array = np.load(tmp_path / "x" / name, mmap_mode="r+")
@@ -203,7 +217,8 @@ def test_a_value_that_is_no_feature_is_named_with_its_tracklet(tmp_path, name, r
     ("tracklet,pid\n", "first line"), ("tracklet,pid,camid,frames,query\n", "no tracklet"),
     ("tracklet,pid,camid,frames,query\na,1,0,x,0\n", "line 2"),
     ("tracklet,pid,camid,frames,query\na,1,0,2,0\na,1,0,2,0\n", "line 3"),
-    ("tracklet,pid,camid,frames,query\na,1,-1,2,0\n", "line 2"), ("tracklet,pid,camid,frames,query\na,1,0,2,2\n", "line 2")])
+    ("tracklet,pid,camid,frames,query\na,1,-1,2,0\n", "line 2"),
+    ("tracklet,pid,camid,frames,query\na,1,0,2,2\n", "line 2")])
 def test_a_bad_table_is_refused(tmp_path, text, said):
     write(tmp_path / "x")
     (tmp_path / "x" / "tracklets.csv").write_text(text)

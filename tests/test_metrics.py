@@ -1,4 +1,4 @@
-"""The metrics against loops that follow the published evaluation codes step by step, and against hand-worked cases."""
+"""The metrics against loops that follow the published evaluation codes, and against hand-worked cases."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def slow_mars(row, pid, camid, g_pids, g_camids):
 
 
 def slow_torchreid(row, pid, camid, g_pids, g_camids):
-    """(CMC, AP, INP) of a query as torchreid computes it, or None without a match; ties: wrong before match."""
+    """(CMC, AP, INP) of a query as torchreid computes it, None without a match; ties: wrong before match."""
     order = sorted(range(len(row)), key=lambda g: (row[g], g_pids[g] == pid))
     kept = [g for g in order if not (g_pids[g] == pid and g_camids[g] == camid) and g_pids[g] != -1]
     hits = [int(g_pids[g] == pid) for g in kept]
@@ -50,7 +50,7 @@ def slow_torchreid(row, pid, camid, g_pids, g_camids):
 
 
 def random_case(seed):
-    """Random labels with junk, distractors and queries without a match; few distinct distances, so that ties abound."""
+    """Random labels with junk, distractors and queries without a match; few distinct distances: many ties."""
     rng = np.random.default_rng(seed)
     queries, gallery = rng.integers(3, 12), rng.integers(20, 60)
     labels = (rng.integers(-1, 7, queries), rng.integers(0, 3, queries),
@@ -85,7 +85,7 @@ def test_random_cases_agree_with_the_loops(seed):
 #            match  same camera  junk  distractor  wrong  match
 G_PIDS = [1,    1,           -1,   0,          2,     1]
 G_CAMIDS = [1,  0,           1,    1,          1,     2]
-HAND = [[3,     0.5,         0.1,  1,          3,     4],   # pid 1: 0 and 2 before, the tie counts against it: ranks 2, 3
+HAND = [[3,     0.5,         0.1,  1,          3,     4],   # pid 1: the tie counts against it: ranks 2, 3
         [9,     9,           0,    2,          1,     9],   # pid 2: rank 0
         [1,     2,           3,    4,          5,     6]]   # pid 3: nobody
 
@@ -118,8 +118,10 @@ def test_the_ranked_list_is_what_the_metrics_count(seed):
 
 def labels(seed=0, gallery=300):
     rng = np.random.default_rng(seed)
-    return (np.arange(1, 31), np.zeros(30, int), np.concatenate([np.arange(1, 31), rng.integers(-1, 31, gallery - 30)]),
-            np.concatenate([np.ones(30, int), rng.integers(0, 3, gallery - 30)]))
+    more = gallery - 30
+    return (np.arange(1, 31), np.zeros(30, int),
+            np.concatenate([np.arange(1, 31), rng.integers(-1, 31, more)]),
+            np.concatenate([np.ones(30, int), rng.integers(0, 3, more)]))
 
 
 def test_perfect_distances_score_everything():
@@ -165,8 +167,15 @@ def test_roc_is_the_threshold_at_a_share_of_wrong_pairs():
     found = score(distances, q_pids, q_camids, g_pids, g_camids, step=7)
     for far in (1e-4, 1e-3, 1e-2):
         first_refused = wrong[int(far * len(wrong))]  # accepting it would be one wrong pair too many
-        assert (matches < first_refused * (1 - 2 / 4096)).mean() <= found.tar[far] <= (matches < first_refused).mean()
+        at_least, at_most = first_refused * (1 - 2 / 4096), first_refused
+        assert (matches < at_least).mean() <= found.tar[far] <= (matches < at_most).mean()
     assert 0 < found.tar[1e-4] < found.tar[1e-3] < found.tar[1e-2] < 1
+
+
+def test_a_share_of_exactly_one_wrong_pair_accepts_it():
+    found = score([[1.5, *range(1, 101)]], [1], [0], [1] + [2] * 100, [1] * 101)
+    assert found.tar == {1e-4: None, 1e-3: None, 1e-2: 1}
+    assert score([[2.5, *range(1, 101)]], [1], [0], [1] + [2] * 100, [1] * 101).tar[1e-2] == 0
 
 
 def test_wrong_input_is_refused():

@@ -22,9 +22,9 @@ def features(pids=PIDS, camids=CAMIDS, query=QUERY, place=None):
     count = len(pids)
     place = np.arange(count) if place is None else place
     parts = np.zeros((count, 1, 1), np.float32)
-    return Features("toy", tuple(map(str, range(count))), np.array(pids), np.array(camids), np.ones(count, np.int64),
-                    np.array(query, bool), np.array(place, np.float32)[:, None], parts, parts,
-                    np.ones((count, 1), np.float32), {"feature_norm": "UNNORMALIZED"})
+    return Features("toy", tuple(map(str, range(count))), np.array(pids), np.array(camids),
+                    np.ones(count, np.int64), np.array(query, bool), np.array(place, np.float32)[:, None],
+                    parts, parts, np.ones((count, 1), np.float32), {"feature_norm": "UNNORMALIZED"})
 
 
 def write_splits(path, splits):
@@ -43,14 +43,15 @@ def test_mars_torchreid_takes_queries_and_junk_out_of_the_gallery():
 
 
 def test_the_two_readings_of_mars_differ_as_published():
-    """Under mars, queries 5 and 6 find each other; under mars-torchreid they lose their match and are left out."""
+    """Under mars, queries 5 and 6 find each other; mars-torchreid takes their match and leaves them out."""
     f = features(place=[0, 2, 1, 0, 3, 10, 10, 20])
     official, = evaluate(f, PROTOCOLS["mars"], make_split(f, PROTOCOLS["mars"]), [Metric(fusion=np.inf)])
     # Query 0: row 1 at distance 2 is the nearest that is not junk. 5 and 6: each other's nearest. 7: nobody.
-    assert (official.queries, official.queries_without_match, official.mAP, official.ap) == (4, 1, 1, "trapezoid")
+    assert (official.queries, official.queries_without_match, official.mAP) == (4, 1, 1)
     other, = evaluate(f, PROTOCOLS["mars-torchreid"], make_split(f, PROTOCOLS["mars-torchreid"]),
                       [Metric(fusion=np.inf)])
-    assert (other.queries, other.queries_without_match, other.mAP, other.ap) == (4, 3, 1, "rectangular")
+    assert (other.queries, other.queries_without_match, other.mAP) == (4, 3, 1)
+    assert (official.ap, other.ap) == ("trapezoid", "rectangular")
 
 
 @pytest.mark.parametrize("name", ["ilids", "prid"])
@@ -66,8 +67,7 @@ def test_two_cameras_compare_the_first_with_the_second(name):
 
 def test_evaluation_scores_the_chosen_rows():
     f = features(pids=[1, 1, 2, 2, 3, 3], camids=[0, 1, 0, 1, 0, 1], place=[0, 1, 2, 3, 4, 30])
-    # Distances to the gallery at 1, 3, 30: query at 0 -> 1, 3, 30 (hit); at 2 -> 1 and 3 tie (the wrong one first);
-    # at 4 -> 1, 3 before 30.
+    # The gallery is at 1, 3, 30. Query at 0: a hit. At 2: 1 and 3 tie, the wrong one first. At 4: 30 is last.
     protocol = get_protocol("ilids")
     scores, = evaluate(f, protocol, make_split(f, protocol), [Metric(fusion=np.inf)])
     np.testing.assert_allclose(scores.cmc[:3], [1 / 3, 2 / 3, 1])
@@ -79,7 +79,8 @@ def test_splits_are_chosen_by_index(tmp_path):
     ilids = get_protocol("ilids")
     assert chosen_splits(ilids, path) == [("0", {2, 3}), ("1", {1})]
     assert chosen_splits(ilids, path, "1") == chosen_splits(ilids, path, 1) == [("1", {1})]
-    assert chosen_splits(ilids) == [("all persons", None)] and chosen_splits(get_protocol("mars")) == [("fixed", None)]
+    assert chosen_splits(ilids) == [("all persons", None)]
+    assert chosen_splits(get_protocol("mars")) == [("fixed", None)]
     for split in ("2", "-1", "one"):
         with pytest.raises(InputError, match=f"--split {split} is not in .*splits 0 to 1"):
             chosen_splits(ilids, path, split)
@@ -95,8 +96,9 @@ def test_splits_are_chosen_by_index(tmp_path):
     ('[{"train": [], "test": [1]}, {"train": [1, 2], "test": [2]}]', "split 1 .* pid 2 in train and test")])
 def test_a_bad_splits_file_is_refused(tmp_path, text, said):
     (tmp_path / "splits.json").write_text(text)
-    with pytest.raises(InputError, match=f"splits.json.*{said}|{said}.*splits.json"):
+    with pytest.raises(InputError, match=said) as caught:
         read_splits(tmp_path / "splits.json")
+    assert "splits.json" in str(caught.value)
     with pytest.raises(InputError, match="absent.json"):
         read_splits(tmp_path / "absent.json")
 

@@ -1,5 +1,4 @@
-"""Scores a feature directory as the paper does: CMC, mAP, mINP and ROC under a named protocol. Needs no
-Caffe.
+"""Scores a feature directory under a named protocol: CMC, mAP, mINP and ROC. Needs no Caffe.
 
     python tools/eval.py out/mars/features --protocol mars
     python tools/eval.py out/ilids/features --protocol ilids --splits data/ilids/splits.json --split 0
@@ -38,16 +37,19 @@ from stal.files import write_json
 from stal.metrics import mean_and_deviation
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """The docstring as written, and the defaults."""
+
+
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0],
-                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("directory", metavar="DIR", help="feature directory; {split} in it stands for the split's index")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Help)
+    parser.add_argument("directory", metavar="DIR", help="features; {split} stands for the split's index")
     parser.add_argument("--protocol", required=True, help=", ".join(protocols.PROTOCOLS))
-    parser.add_argument("--splits", metavar="FILE", help="splits file of ilids and prid; none: everybody in DIR")
+    parser.add_argument("--splits", metavar="FILE", help="splits of ilids and prid; none: everybody in DIR")
     parser.add_argument("--split", metavar="K|all", default="all", help="which of the splits, from 0")
     parser.add_argument("--attention", default="both", help="all, or a comma list of " + ", ".join(SWITCHES))
     parser.add_argument("--fusion", type=float, default=0.3, help="weight of the global distance, 0 to inf")
-    parser.add_argument("--norm", choices=NORMS, help="norm of the scores in Eq. 8; none: what meta.json says")
+    parser.add_argument("--norm", choices=NORMS, help="of the scores in Eq. 8; none: what meta.json says")
     parser.add_argument("--json", metavar="FILE", help="write the results here")
     parser.add_argument("--plot", metavar="FILE.png", help="draw the CMC curves here")
     args = parser.parse_args(argv)
@@ -72,8 +74,8 @@ def main(argv=None):
     names = [name for name, _ in chosen]
     combined = {switch: mean_and_deviation(results) for switch, results in scores.items()}
 
-    print(f"distance: d_l + {args.fusion:g} d_g, norm {norm}, features {features.meta['feature_norm']}, attention "
-          + ", ".join(f"{switch} ({SWITCHES[switch]})" for switch in switches))
+    print(f"distance: d_l + {args.fusion:g} d_g, norm {norm}, features {features.meta['feature_norm']}, "
+          "attention " + ", ".join(f"{switch} ({SWITCHES[switch]})" for switch in switches))
     for switch in switches if len(switches) == 1 else ():
         print(report.torchreid_block(combined[switch][0]))
         print(report.more_lines(combined[switch][0]))
@@ -84,7 +86,8 @@ def main(argv=None):
                   "feature_norm": features.meta["feature_norm"],
                   "fusion": args.fusion if math.isfinite(args.fusion) else "inf"}
         entries = {switch: {**common, "attention": switch,
-                            **report.json_values(*combined[switch], names, scores[switch])} for switch in switches}
+                            **report.json_values(*combined[switch], names, scores[switch])}
+                   for switch in switches}
         write_json(args.json, entries[switches[0]] if len(switches) == 1 else {"switches": entries})
     if args.plot:
         report.plot_cmc(args.plot, [(SWITCHES[switch], combined[switch][0]) for switch in switches],

@@ -1,0 +1,109 @@
+"""Features of tracklets of any length from a net that sees single frames, in bounded memory."""
+
+import hashlib
+import os
+import subprocess
+
+import numpy as np
+from tqdm import tqdm
+
+from stal.features import FeatureWriter
+from stal.images import prepare_frame, read_image
+from stal.tracklets import joints_path, read_joints, read_list
+
+
+class Aggregate:
+    """Running sums over a tracklet's frames: the mean of g, Eq. 9, the plain mean of the parts, the mean score."""
+
+    def __init__(self, parts, global_width, part_width):
+        self.count = 0
+        self._global = np.zeros(global_width)
+        self._weighted, self._plain = np.zeros((2, parts, part_width))
+        self._scores = np.zeros(parts)
+
+    def add(self, global_, parts, scores):
+        """Adds frames: (n, C), (n, R, C), (n, R)."""
+        self.count += len(global_)
+        self._global += global_.sum(0, dtype=np.float64)
+        self._weighted += np.einsum("nr,nrc->rc", scores, parts, dtype=np.float64)
+        self._plain += parts.sum(0, dtype=np.float64)
+        self._scores += scores.sum(0, dtype=np.float64)
+
+    def result(self):
+        """global (C,), parts (R, C) of Eq. 9, parts_mean (R, C), attention (R,).
+
+        A part whose scores sum to 0 is averaged plainly, as the AttentionPooling layer does.
+        """
+        plain = self._plain / self.count
+        scored = self._scores[:, None] > 0
+        parts = np.where(scored, self._weighted / np.where(scored, self._scores[:, None], 1), plain)
+        return self._global / self.count, parts, plain, self._scores / self.count
+
+
+def extract(net, net_path, weights_path, list_path, root, out, joints=None, batch=32, keep_frames=False):
+    """Writes the feature directory ``out`` of a tracklet list; a killed run goes on where it stopped.
+
+    Args:
+        net: a :class:`stal.caffe_net.FrameNet` of ``net_path`` and ``weights_path``.
+        root: what the list's paths are relative to.
+        joints: the list's joints file; None: the one beside the list.
+        batch: frames a forward pass; bounds the memory.
+        keep_frames: write the features of single frames as well.
+    Raises:
+        InputError: for each kind of wrong input, in words.
+    """
+    tracklets = read_list(list_path)
+    joints = read_joints(joints or joints_path(list_path), tracklets)
+    starts = np.cumsum([0] + [len(tracklet.frames) for tracklet in tracklets])
+    meta = {"net": os.fspath(net_path), "weights": os.fspath(weights_path), "weights_sha256": _sha256(weights_path),
+            "list": os.fspath(list_path), "list_sha256": _sha256(list_path), "commit": _commit(),
+            **net.recipe._asdict()}
+    with FeatureWriter(out, tracklets, parts=net.parts, global_width=net.global_width, part_width=net.part_width,
+                       meta=meta, frames=keep_frames) as writer:
+        first = writer.done()
+        with tqdm(total=int(starts[-1]), initial=int(starts[first]), unit="frame", desc="extracting") as progress:
+            aggregate, kept = Aggregate(net.parts, net.global_width, net.part_width), []
+            n = first
+            for begin in range(int(starts[first]), int(starts[-1]), batch):
+                end = min(begin + batch, int(starts[-1]))
+                outputs = net.run(*_load(net, tracklets, starts, joints, root, begin, end))
+                position = begin
+                while position < end:  # a batch may hold the end of one tracklet and the start of the next
+                    stop = min(end, int(starts[n + 1]))
+                    rows = [values[position - begin:stop - begin] for values in outputs]
+                    aggregate.add(*rows)
+                    if keep_frames:
+                        kept.append(rows)
+                    if stop == starts[n + 1]:
+                        frames = [np.concatenate(column) for column in zip(*kept)] if keep_frames else None
+                        writer.add(n, *aggregate.result(), frames=frames)
+                        aggregate, kept = Aggregate(net.parts, net.global_width, net.part_width), []
+                        n += 1
+                    position = stop
+                progress.update(end - begin)
+
+
+def _load(net, tracklets, starts, joints, root, begin, end):
+    """Frames ``begin`` to ``end`` of the whole list: data (n, 3, H, W) and joints (n, 14, 3)."""
+    height, width = net.size
+    data = np.empty((end - begin, 3, height, width), np.float32)
+    moved = np.empty((end - begin, *joints.shape[1:]), np.float32)
+    for row in range(begin, end):
+        n = int(np.searchsorted(starts, row, side="right")) - 1
+        image = read_image(os.path.join(root, tracklets[n].frames[row - starts[n]]))
+        data[row - begin], moved[row - begin] = prepare_frame(image, joints[row], height, width, net.recipe.mean,
+                                                              net.recipe.scale)
+    return data, moved
+
+
+def _sha256(path):
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _commit():
+    """The repository's commit, "-dirty" behind it if files differ; "unknown" outside a repository."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    answer = subprocess.run(["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+                            capture_output=True, text=True)
+    return answer.stdout.strip() or "unknown"
