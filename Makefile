@@ -1,4 +1,40 @@
-# The two commands of this project are `make demo` and `make test`; README.md says what they do.
-.PHONY: caffe
+# `make demo` and `make test` are the two commands of this project; README.md says what they do and how long they take.
+SHELL := /bin/bash
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export GLOG_minloglevel ?= 0
+
+.PHONY: caffe demo demo-seeds test test-caffe nets image clean
+
+# Builds BVLC Caffe with the layers of layers/ and installs it into .venv. DEVICE=cpu.
 caffe:
+	@command -v python3 >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends python3; }
 	python3 caffe-build/build.py
+
+# Synthetic people -> training -> features -> CMC of Baseline, TAN, SAN, STAL, in out/demo.
+demo: caffe
+	python tools/demo.py
+
+# The same over three seeds, for the paired comparison in README.md.
+demo-seeds: caffe
+	python tools/demo.py --seeds 1 2 3
+
+# Everything: BVLC's tests and ours in C++, ours in Python, the currentness of prototxt/.
+test: test-caffe
+	python -m prototxt.generate --check
+	GLOG_minloglevel=2 python -m pytest
+
+# BVLC's own CPU tests and the layers' tests. They read data by paths relative to Caffe's source tree.
+test-caffe: caffe
+	program=$$(python3 caffe-build/build.py --tests) && cd $$(dirname $$program)/source && \
+	GLOG_minloglevel=2 $$program --gtest_filter=-*GPU* --gtest_shuffle --gtest_brief=1
+
+# Writes prototxt/*.prototxt anew.
+nets: caffe
+	python -m prototxt.generate
+
+image:
+	docker build -t stal --build-arg DEVICE=cpu .
+
+# Removes what this project's commands wrote into the checkout, but no data and no trained weights.
+clean:
+	rm -rf .venv out build *.egg-info

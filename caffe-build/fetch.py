@@ -89,13 +89,15 @@ def _github(scratch):
 def _unpack(tarball, directory):
     """Unpacks what NEEDED names; an archive may have one folder around everything."""
     with tarfile.open(tarball) as archive:
-        members = archive.getmembers()
-        prefix = "" if any(member.name == "CMakeLists.txt" for member in members) else members[0].name.split("/")[0] + "/"
+        members = [member for member in archive.getmembers() if member.isfile()]
+        top = "" if any(member.name == "CMakeLists.txt" for member in members) else members[0].name.split("/")[0] + "/"
         for member in members:
-            name = member.name.removeprefix(prefix).removeprefix("./")
-            if member.isfile() and any(name == part or name.startswith(part + "/") for part in NEEDED):
-                member.name = name
-                archive.extract(member, directory, filter="data")
+            name = member.name.removeprefix(top)
+            if ".." not in name.split("/") and any(name == part or name.startswith(part + "/") for part in NEEDED):
+                path = os.path.join(directory, name)
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                with archive.extractfile(member) as data, open(path, "wb") as stream:
+                    shutil.copyfileobj(data, stream)
 
 
 def _verify(directory):

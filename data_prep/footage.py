@@ -2,11 +2,12 @@
 
     python data_prep/footage.py --video one-by-one-person-detection.mp4 --out tests/fixtures/footage
 
-The first 20 frames must show the empty scene. Every visit of a person is one identity; its first half becomes cam1 and
-its last half cam2. That puts real pictures of real people through the whole path; as it is one camera, scores on them
-say nothing about re-identification across cameras. What you get: OUT/i-LIDS-VID/sequences/cam{1,2}/personNNN/*.jpg,
-64 x 128, only frames in which the whole person is inside the picture, and OUT/ATTRIBUTION.md, which names the film that
-tests/fixtures/footage was cut from (rewrite it for another film).
+The first 20 frames must show the empty scene. Every visit of a person is one identity; its first half becomes
+cam1 and its last half cam2. That puts real pictures of real people through the whole path; as it is one
+camera, scores on them say nothing about re-identification across cameras. What you get:
+OUT/i-LIDS-VID/sequences/cam{1,2}/personNNN/*.jpg, 64 x 128, only frames in which the whole person is inside
+the picture, and OUT/ATTRIBUTION.md, which names the film that tests/fixtures/footage was cut from (rewrite it
+for another film).
 """
 
 import argparse
@@ -33,8 +34,9 @@ The pictures under `i-LIDS-VID/` show six people of `one-by-one-person-detection
 sample-videos (https://github.com/intel-iot-devkit/sample-videos), licence CC BY 4.0
 (https://creativecommons.org/licenses/by/4.0/).
 
-Changes: people cut out of single frames, resized to 64 x 128, saved as JPEG; the halves of each visit stand for two
-cameras. It is one camera, so scores on these pictures say nothing about re-identification across cameras.
+Changes: people cut out of single frames, resized to 64 x 128, saved as JPEG; the halves of each visit stand
+for two cameras. It is one camera, so scores on these pictures say nothing about re-identification across
+cameras.
 """
 
 
@@ -58,18 +60,18 @@ def main(argv=None):
         raise InputError("--frames must be at least 1 and --quality 1 to 100")
     count = 0
     for visit, sightings in enumerate(find_visits(args.video), start=1):
-        chosen = choose(sightings, args.frames)
-        for camera, half in enumerate(chosen, start=1):
+        for camera, half in enumerate(choose(sightings, args.frames), start=1):
             for sighting in half:
-                name = f"cam{camera}_person{visit:03d}_{sighting.number:05d}.jpg"
-                path = os.path.join(args.out, "i-LIDS-VID", "sequences", f"cam{camera}", f"person{visit:03d}", name)
+                path = os.path.join(args.out, "i-LIDS-VID", "sequences", f"cam{camera}", f"person{visit:03d}",
+                                    f"cam{camera}_person{visit:03d}_{sighting.number:05d}.jpg")
                 with replacing(path, "wb") as stream:
                     stream.write(encode(sighting.image, args.quality))
                 count += 1
         print(f"person{visit:03d}: frames {sightings[0].number} to {sightings[-1].number}, "
               f"{sum(sighting.whole for sighting in sightings)} with the whole person")
     if not count:
-        raise InputError(f"{args.video} shows nobody long enough: its first {EMPTY_FRAMES} frames must be empty")
+        raise InputError(f"{args.video} shows nobody long enough: its first {EMPTY_FRAMES} frames must be "
+                         "empty and the camera must stand still")
     with replacing(os.path.join(args.out, "ATTRIBUTION.md")) as stream:
         stream.write(_ATTRIBUTION)
     print(f"wrote {count} pictures to {args.out}")
@@ -118,8 +120,8 @@ def find_visits(video):
             visits.append([])
         visits[-1].append(sighting)
     if background is None:
-        raise InputError(f"{video} has {len(empty)} frames, not more than the {EMPTY_FRAMES} of the empty scene: "
-                         "give another --video")
+        raise InputError(f"{video} has {len(empty)} frames, not more than the {EMPTY_FRAMES} of the empty "
+                         "scene: give another --video")
     return [visit for visit in visits if len(visit) >= _LEAST_FRAMES]
 
 
@@ -128,7 +130,7 @@ def find_person(frame, background, number):
     height, width = frame.shape[:2]
     sparse = slice(None, None, 4)
     exposure = np.median((background[sparse, sparse] + 1.0) / (frame[sparse, sparse] + 1.0), axis=(0, 1))
-    even = cv2.convertScaleAbs(frame * exposure)  # the film's exposure and colour follow what is in the picture
+    even = cv2.convertScaleAbs(frame * exposure)  # the film's exposure follows what is in the picture
     differs = cv2.absdiff(cv2.GaussianBlur(even, (5, 5), 0), cv2.GaussianBlur(background, (5, 5), 0)).max(2)
     mask = (differs > _CONTRAST).astype(np.uint8)
     mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
@@ -144,16 +146,17 @@ def find_person(frame, background, number):
 
 
 def choose(sightings, count):
-    """Two lists of ``count`` sightings (fewer if there are fewer), evenly spaced in the halves of those that show the
-    whole person."""
+    """Two lists: up to ``count`` sightings, evenly spaced, of each half of those that show the whole person."""
     whole = [sighting for sighting in sightings if sighting.whole]
-    halves = whole[:len(whole) // 2], whole[len(whole) // 2:]
-    return [[half[k] for k in np.unique(np.linspace(0, len(half) - 1, count).round().astype(int))] if half else []
-            for half in halves]
+    chosen = []
+    for half in (whole[:len(whole) // 2], whole[len(whole) // 2:]):
+        positions = np.linspace(0, len(half) - 1, min(count, len(half))).round().astype(int)
+        chosen.append([half[position] for position in positions])
+    return chosen
 
 
 def crop(frame, box):
-    """The person with a margin, in the proportions of SIZE, reduced to it; moved inside where it would stick out."""
+    """The person with a margin, reduced to SIZE; a cut that would stick out of the frame is moved inside."""
     x1, y1, x2, y2 = box
     margin = 2 * _MARGIN * (y2 - y1)
     height = max(y2 - y1 + margin, (x2 - x1 + margin) * SIZE[1] / SIZE[0])

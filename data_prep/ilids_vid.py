@@ -1,25 +1,25 @@
 """Prepares iLIDS-VID from the directory in which it is published: lists of tracklets, joints, splits.
 
 Reference: Wang, Gong, Zhu, Wang: Person re-identification by video ranking, ECCV 2014.
-Published: 300 identities, 600 tracklets, 2 cameras, 23 to 193 frames a tracklet, 73 on average, 43,800 or so frames.
-Other counts are prepared too, with a note: subsets and synthetic sets exist.
+Published: 300 identities, 600 tracklets, 2 cameras, 23 to 193 frames a tracklet, 73 on average. Other counts
+are prepared too, with a note: subsets and synthetic sets exist.
 
     python data_prep/ilids_vid.py --root data/ilids --split 0
 
 Reads:
 
     ROOT/i-LIDS-VID/sequences/cam{1,2}/personNNN/*.png (or .jpg)
-    ROOT/train-test people splits/train_test_splits_ilidsvid.mat   or --splits FILE (.mat, .json); else seeded halves
+    ROOT/train-test people splits/train_test_splits_ilidsvid.mat   or --splits FILE (.mat, .json); else drawn
     ROOT/joints.csv                                                or --joints FILE; else the upright template
 
 Writes, the same bytes each time:
 
-    ROOT/all.csv, train.csv, test.csv   tracklet lists (stal/tracklets.py): everything, and the two sides of split K
+    ROOT/all.csv, train.csv, test.csv   tracklet lists (stal/tracklets.py): all, and the two sides of split K
     ROOT/*_joints.npy                   the joints of each list's frames
     ROOT/splits.json                    [{"train": [pids], "test": [pids]}, ...]
 
-pid is the number in the directory's name; camid 0 is cam1; the query is the tracklet of camid 0. Footage of your own in
-the same tree is prepared too, with further cameras as cam3, cam4, ...
+pid is the number in the directory's name; camid 0 is cam1; the query is the tracklet of camid 0. Footage of
+your own in the same tree is prepared too, with further cameras as cam3, cam4, ...
 """
 
 import argparse
@@ -82,14 +82,14 @@ def find_tracklets(root):
     Returns:
         a list of :class:`stal.tracklets.Tracklet`, sorted by name; query is 1 for camid 0.
     Raises:
-        InputError: cam1 or cam2 is missing, a directory has another name than camN or personNNN, a person's directory
-            holds no images, or nothing is found.
+        InputError: cam1 or cam2 is missing, a directory has another name than camN or personNNN, a person's
+            directory holds no images, or nothing is found.
     """
     sequences = os.path.join(root, "i-LIDS-VID", "sequences")
     for camera in ("cam1", "cam2"):
         if not os.path.isdir(os.path.join(sequences, camera)):
-            raise InputError(f"there is no directory {os.path.join(sequences, camera)}: unpack iLIDS-VID so that --root "
-                             "holds i-LIDS-VID/sequences/cam1 and cam2")
+            raise InputError(f"there is no directory {os.path.join(sequences, camera)}: unpack iLIDS-VID so "
+                             "that --root holds i-LIDS-VID/sequences/cam1 and cam2")
     tracklets = []
     for camera, number in _directories(sequences, r"cam([1-9]\d?)", "camN"):
         for person, pid in _directories(os.path.join(sequences, camera), r"person(\d+)", "personNNN"):
@@ -97,7 +97,8 @@ def find_tracklets(root):
             images = sorted(image for image in os.listdir(os.path.join(sequences, name))
                             if image.lower().endswith(_IMAGES) and not image.startswith("."))
             if not images:
-                raise InputError(f"{os.path.join(sequences, name)} holds no images: restore them or remove the directory")
+                raise InputError(f"{os.path.join(sequences, name)} holds no images: restore them or remove "
+                                 "the directory")
             frames = tuple(f"i-LIDS-VID/sequences/{name}/{image}" for image in images)
             tracklets.append(Tracklet(name, pid, number - 1, number == 1, frames))
     if not tracklets:
@@ -107,7 +108,8 @@ def find_tracklets(root):
 
 def _directories(folder, pattern, wanted):
     """Yields (name, number) of a folder's directories, sorted by name; hidden ones are passed over."""
-    for name in sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")):
+    names = (entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    for name in sorted(names):
         match = re.fullmatch(pattern, name)
         if not match:
             raise InputError(f"{os.path.join(folder, name)} is not named {wanted}: move it away")
@@ -119,7 +121,8 @@ def person_order(tracklets):
     names = {}
     for name, pid in sorted({(tracklet.name.split("/")[1], tracklet.pid) for tracklet in tracklets}):
         if pid in names:
-            raise InputError(f"the directories {names[pid]} and {name} have the same person number: rename one of them")
+            raise InputError(f"the directories {names[pid]} and {name} have the same person number: rename "
+                             "one of them")
         names[pid] = name
     return list(names)
 
@@ -136,8 +139,9 @@ def find_splits(root, path, pids, seed):
 
 
 def find_joints(root, path, tracklets):
-    """(F, 14, 3) float32 joints of all frames, and where they come from, in words. Reads every image, to know its
-    size and that it is sound.
+    """(F, 14, 3) float32 joints of all frames, and where they come from, in words.
+
+    Reads every image, to know its size and that it is sound.
 
     Raises:
         InputError: an image is damaged, the table is, or a frame has no row in it.
@@ -165,9 +169,9 @@ def print_counts(tracklets):
         print(f"Note: iLIDS-VID as published has {', '.join(other)}; this is a subset or another set.")
     lone = sorted(pid for pid, seen in cameras.items() if len(seen) < 2)
     if lone:
-        print(f"Note: {len(lone)} persons are seen by one camera only ({', '.join(map(str, lone[:10]))}"
-              f"{', ...' if len(lone) > 10 else ''}): in training their positive comes from the same camera, as a query "
-              "they have no match.")
+        named = ", ".join(map(str, lone[:10])) + (", ..." if len(lone) > 10 else "")
+        print(f"Note: {len(lone)} persons are seen by one camera only ({named}): in training their positive "
+              "comes from the same camera, as a query they have no match.")
 
 
 def print_table(subsets):

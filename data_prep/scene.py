@@ -1,7 +1,8 @@
 """A camera, what stands before a walker, and the frames of one tracklet. Knows nothing of data set layouts.
 
-Everything is drawn at twice the frame's size and reduced by area, which smooths the edges. All numbers come from
-generators seeded with (seed, purpose, identity, camera), so a tracklet is the same whoever draws it and when.
+Everything is drawn at twice the frame's size and reduced by area, which smooths the edges. All numbers come
+from generators seeded with (seed, purpose, identity, camera), so a tracklet is the same whoever draws it and
+when.
 """
 
 import math
@@ -18,7 +19,8 @@ ZOOM = 2  # drawing canvas over frame
 OCCLUDERS = ("moving", "persistent", "both", "none")
 # What a persistent occluder hides and how often it does.
 HIDDEN = ((("right_leg", "left_leg"), 0.35), (("torso",), 0.2), (("right_arm",), 0.12), (("left_arm",), 0.12),
-          (("torso", "right_arm"), 0.06), (("torso", "left_arm"), 0.06), (("right_leg",), 0.05), (("left_leg",), 0.04))
+          (("torso", "right_arm"), 0.06), (("torso", "left_arm"), 0.06), (("right_leg",), 0.05),
+          (("left_leg",), 0.04))
 
 _GROUP, _IDENTITY, _CAMERA, _BACKGROUND, _TRACKLET = range(5)
 # Mean directions in degrees, 0 facing the camera, 180 from behind. A tracklet may mirror them.
@@ -126,8 +128,8 @@ def hidden_fractions(cover, joints):
         cover: (h, w) uint8, non-zero where something hides the person.
         joints: (14, 2) pixels of the same canvas.
     Returns:
-        (6,) float64 in 0..1, parts in the paper's order: the box of Eq. 7, at least one pixel wide and high, cut at
-        the canvas's edges; 0 for a box outside.
+        (6,) float64 in 0..1, parts in the paper's order: the box of Eq. 7, at least one pixel wide and high,
+        cut at the canvas's edges; 0 for a box outside.
     """
     fractions = np.zeros(len(walker.PARTS))
     height, width = cover.shape
@@ -153,7 +155,7 @@ class _Walk:
         mirror = -1 if rng.random() < 0.5 else 1
         turn = rng.normal(0, math.radians(12)) + np.linspace(-1, 1, length) * rng.normal(0, math.radians(10))
         self.yaw = mirror * (view.yaw + turn)
-        cadence = rng.uniform(0.28, 0.42)  # radians a frame: a published sequence shows 15 to 22 frames a cycle
+        cadence = rng.uniform(0.28, 0.42)  # radians a frame: 15 to 22 frames a cycle of two steps
         phase = rng.uniform(0, 2 * math.pi) + cadence * np.arange(length)
         centre_x = width * (0.5 + view.lateral + _drift(rng, length, 0.03))
         ground = height * (0.945 + _drift(rng, length, 0.012))
@@ -278,7 +280,7 @@ class _Fixed:
 
 
 def _persistent(hidden, walk, rng):
-    """Occluders over the named parts: a counter before both legs, a thing carried or pushed before any other."""
+    """Occluders over the named parts: a counter before both legs, a thing carried or pushed before others."""
     length, (height, width) = len(walk.points), walk.shape
     if hidden == ("right_leg", "left_leg"):
         hips = walk.points[:, (8, 11), 1].min(1)
@@ -359,7 +361,7 @@ def _film(canvas, light, rng, blurred):
 
 
 def _detected(points, cover, rng, jitter):
-    """(14, 3) the joints as a pose detector reports them: shifted a little, unsure where something hides them."""
+    """(14, 3) the joints as a pose detector reports them: shifted a little, unsure where they are hidden."""
     height, width = cover.shape
     joints = np.empty((14, 3))
     joints[:, :2] = points / ZOOM + rng.normal(0, jitter, (14, 2))

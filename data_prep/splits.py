@@ -16,11 +16,13 @@ def read_mat(path, pids, variable="ls_set"):
 
     Args:
         pids: identities in the order of their SORTED directories; the file counts these from 1.
-        variable: (splits, persons) matrix; the first half of a row is the TEST set, the last half the TRAINING set.
+        variable: (splits, persons) matrix; the first half of a row is the TEST side, the last half the
+            TRAINING side.
     Returns:
         a list of {"train": [pids], "test": [pids]}, pids sorted.
     Raises:
-        InputError: no such file, no .mat file, no such variable, a row that is no permutation of 1 .. len(pids).
+        InputError: no such file, no .mat file, no such variable, a row that does not name each of
+            1 .. len(pids) once.
     """
     try:
         content = scipy.io.loadmat(path)
@@ -28,39 +30,46 @@ def read_mat(path, pids, variable="ls_set"):
         raise InputError(f"there is no splits file {path}: name another with --splits") from None
     except (ValueError, TypeError, LookupError, NotImplementedError, OSError, EOFError, zlib.error,
             scipy.io.matlab.MatReadError) as error:
-        raise InputError(f"{path} is no readable .mat file ({error}): restore it from the data set's archive") from None
+        raise InputError(f"{path} is no readable .mat file ({error}): restore it from the data set's archive"
+                         ) from None
     if variable not in content:
         found = ", ".join(sorted(name for name in content if not name.startswith("__"))) or "nothing"
-        raise InputError(f"{path} holds no variable {variable} but {found}: restore it from the data set's archive")
+        raise InputError(f"{path} holds no variable {variable} but {found}: restore it from the data set's "
+                         "archive")
     ranks = content[variable]
     if ranks.ndim != 2 or ranks.shape[1] != len(pids) or not np.issubdtype(ranks.dtype, np.number):
-        raise InputError(f"{variable} in {path} is {ranks.dtype} {ranks.shape}, but there are {len(pids)} person "
-                         "directories: restore the missing ones, or give --splits a .json file with the persons at hand")
+        raise InputError(f"{variable} in {path} is {ranks.dtype} {ranks.shape}, but there are {len(pids)} "
+                         "person directories: restore the missing ones, or give --splits a .json file with "
+                         "those at hand")
     splits, half = [], len(pids) // 2
     for row, numbers in enumerate(ranks):
         if sorted(numbers.tolist()) != list(range(1, len(pids) + 1)):
-            raise InputError(f"row {row + 1} of {variable} in {path} does not name each of the directories 1 to "
-                             f"{len(pids)} once: restore it from the data set's archive")
+            raise InputError(f"row {row + 1} of {variable} in {path} does not name each of the directories 1 "
+                             f"to {len(pids)} once: restore it from the data set's archive")
         chosen = [pids[int(number) - 1] for number in numbers]  # 1-based to 0-based
         splits.append(_split(train=chosen[half:], test=chosen[:half]))
     return splits
 
 
 def read_json(path, pids):
-    """Reads a JSON list of {"train": [...], "test": [...]}; a person is a number or a directory's name (person001).
+    """Reads a JSON list of {"train": [...], "test": [...]}; a person is a number or a directory's name.
 
+    Returns:
+        as :func:`read_mat`.
     Raises:
-        InputError: no such file, another structure, an empty side, a person who is on both sides or not in ``pids``.
+        InputError: no such file, another structure, an empty side, a person on both sides or not in ``pids``.
     """
     try:
         with open(path, encoding="utf-8") as stream:
             content = json.load(stream)
-        rows = [({side: [_number(person) for person in row[side]] for side in ("train", "test")}) for row in content]
+        rows = [{side: [_number(person) for person in row[side]] for side in ("train", "test")}
+                for row in content]
     except OSError as error:
-        raise InputError(f"cannot read the splits file {path} ({error.strerror}): name another with --splits") from None
-    except (ValueError, TypeError, LookupError):
-        raise InputError(f'{path} is no splits file: it must be a JSON list of {{"train": [pids], "test": [pids]}}'
+        raise InputError(f"cannot read the splits file {path} ({error.strerror}): name another with --splits"
                          ) from None
+    except (ValueError, TypeError, LookupError):
+        raise InputError(f"{path} is no splits file: it must be a JSON list of "
+                         '{"train": [pids], "test": [pids]}') from None
     if not rows:
         raise InputError(f"{path} lists no split: write it anew")
     for number, row in enumerate(rows):
@@ -76,7 +85,7 @@ def read_json(path, pids):
 
 
 def random_halves(pids, seed, count=10):
-    """``count`` splits in halves; the first half of a permutation is the test set, as in the published files."""
+    """``count`` splits in halves, the first half of a permutation for the test, as in the published files."""
     rng, half = np.random.default_rng(seed), len(pids) // 2
     rows = [[pids[k] for k in rng.permutation(len(pids))] for _ in range(count)]
     return [_split(train=row[half:], test=row[:half]) for row in rows]

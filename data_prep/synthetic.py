@@ -8,12 +8,12 @@ What you get:
     ROOT/i-LIDS-VID/sequences/cam1/person001/cam1_person001_00317.png    64 x 128 frames
     ROOT/train-test people splits/train_test_splits_ilidsvid.mat         ls_set: 10 splits, first half test
     ROOT/joints.csv      frame,x1,y1,c1,...,x14,y14,c14: joints as a pose detector would give them, in pixels
-    ROOT/occlusion.csv   frame,head,...,left_leg: hidden fraction of each part's Eq. 7 box around the TRUE joints
-    ROOT/synthetic.json  options, counts, which parts stay hidden; written last: without it the set is not complete
+    ROOT/occlusion.csv   frame,head,...,left_leg: hidden fraction of each part's Eq. 7 box, of the TRUE joints
+    ROOT/synthetic.json  options, counts, which parts stay hidden; written last: without it the set is no set
 
-Then `python data_prep/ilids_vid.py --root ROOT` prepares it as it would the real set. Identities come in look-alike
-groups of four. The same options give the same bytes, whatever the number of workers; a complete set is not drawn
-twice, and what this program did not write is never overwritten.
+Then `python data_prep/ilids_vid.py --root ROOT` prepares it as it would the real set. Identities come in
+look-alike groups of four. The same options give the same bytes, whatever the number of workers; a complete
+set is not drawn twice, and what this program did not write is never overwritten.
 """
 
 import argparse
@@ -74,7 +74,8 @@ class IlidsVid:
         """ls_set: 1-based ranks of the sorted directories, first half test. Look-alikes stay on one side."""
         ranks = np.arange(1, len(self.numbers) + 1)
         groups = [ranks[start:start + 4] for start in range(0, len(ranks), 4)]
-        rows = [np.concatenate([groups[k] for k in self._rng.permutation(len(groups))]) for _ in range(_SPLITS)]
+        orders = [self._rng.permutation(len(groups)) for _ in range(_SPLITS)]
+        rows = [np.concatenate([groups[k] for k in order]) for order in orders]
         path = os.path.join(root, self.folders[1], "train_test_splits_ilidsvid.mat")
         with replacing(path, "wb") as stream:
             scipy.io.savemat(stream, {"ls_set": np.array(rows, np.float64)})
@@ -91,12 +92,12 @@ def main(argv=None):
                         help="frames of a tracklet; drawn so that 23 193 has the published mean of 73")
     parser.add_argument("--seed", type=int, default=0, help="of everything")
     parser.add_argument("--occluders", choices=scene.OCCLUDERS, default="both",
-                        help="moving: one or two cross every tracklet; persistent: some tracklets never show a part")
+                        help="moving: one or two cross every tracklet; persistent: some never show a part")
     parser.add_argument("--persistent-share", type=float, default=0.3, help="of the tracklets, 0 to 1")
     parser.add_argument("--redraw", type=float, default=0.4,
                         help="probability that an attribute is not its look-alike group's; 1: no look-alikes")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes; the result does not depend on it")
-    parser.add_argument("--force", action="store_true", help="replace another synthetic set in the same directory")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes; they change no byte")
+    parser.add_argument("--force", action="store_true", help="replace another synthetic set in --root")
     write(parser.parse_args(argv))
 
 
@@ -109,12 +110,13 @@ def write(args):
     _check(args)
     options = scene.Options(args.seed, args.occluders, args.persistent_share, args.redraw)
     layout = IlidsVid(options, args.identities, args.cameras)
-    asked = {"drawing": DRAWING, "layout": "ilids-vid", "identities": args.identities, "cameras": args.cameras,
-             "length": list(args.length), **asdict(options)}
+    asked = {"drawing": DRAWING, "layout": "ilids-vid", "identities": args.identities,
+             "cameras": args.cameras, "length": list(args.length), **asdict(options)}
     try:
         os.makedirs(args.root, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot make the directory {args.root} ({error.strerror}): give another --root") from None
+        raise InputError(f"cannot make the directory {args.root} ({error.strerror}): give another --root"
+                         ) from None
     if _is_there(args.root, asked, layout, args.force):
         return
     lengths = _lengths(args, options)
@@ -140,8 +142,8 @@ def write(args):
     counts = {"identities": args.identities, "tracklets": len(tasks), "frames": int(lengths.sum())}
     write_json(os.path.join(args.root, MARK), {"options": asked, "counts": counts, "hidden_parts": hidden})
     os.remove(os.path.join(args.root, UNFINISHED))
-    print(f"wrote {counts['frames']} frames of {counts['tracklets']} tracklets of {counts['identities']} identities "
-          f"to {args.root}")
+    print(f"wrote {counts['frames']} frames of {counts['tracklets']} tracklets of {counts['identities']} "
+          f"identities to {args.root}")
 
 
 def _check(args):
@@ -170,19 +172,21 @@ def _is_there(root, asked, layout, force):
             raise InputError(f"{path} is damaged: remove it together with {layout.folders[0]}") from None
         if there == asked:
             if _count(os.path.join(root, layout.folders[0])) == counts["frames"]:
-                print(f"{root} holds this set already: {counts['frames']} frames of {counts['tracklets']} tracklets")
+                print(f"{root} holds this set already: {counts['frames']} frames of {counts['tracklets']} "
+                      "tracklets")
                 return True
             print(f"{root} has lost frames of this set: drawing it anew")
         elif not force:
             differing = ", ".join(f"{key} {there.get(key)} instead of {asked[key]}" for key in asked
                                   if there.get(key) != asked[key])
-            raise InputError(f"{root} holds another synthetic set ({differing}): give another --root, or --force to "
-                             "replace it")
+            raise InputError(f"{root} holds another synthetic set ({differing}): give another --root, or "
+                             "--force to replace it")
         os.replace(path, os.path.join(root, UNFINISHED))
     elif not os.path.exists(os.path.join(root, UNFINISHED)):
         for folder in layout.folders:
             if os.path.exists(os.path.join(root, folder)):
-                raise InputError(f"{os.path.join(root, folder)} was not written by this program: give another --root")
+                raise InputError(f"{os.path.join(root, folder)} was not written by this program: give "
+                                 "another --root")
     return False
 
 
@@ -191,7 +195,7 @@ def _count(folder):
 
 
 def _lengths(args, options):
-    """(identities, cameras) frames of each tracklet; the mean lies at 0.294 between MIN and MAX as in iLIDS-VID."""
+    """(identities, cameras) frames of each tracklet; their mean lies where iLIDS-VID's does, at 0.294."""
     low, high = args.length
     drawn = np.random.default_rng((options.seed, 101)).beta(1.25, 3.0, (args.identities, args.cameras))
     return np.round(low + (high - low) * drawn).astype(int)
@@ -225,7 +229,7 @@ def _table(root, name, columns):
 
 @contextmanager
 def _mapper(workers):
-    """An ordered map over ``workers`` processes, which are started afresh: OpenCV's threads do not survive a fork."""
+    """An ordered map over ``workers`` processes, started afresh: OpenCV's threads do not survive a fork."""
     if workers == 1:
         yield map
         return

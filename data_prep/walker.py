@@ -1,4 +1,4 @@
-"""A person who walks: what she wears, how she moves, how she is drawn. Knows nothing of cameras or data sets."""
+"""A person who walks: her clothes, her steps, how she is drawn. Knows nothing of cameras or data sets."""
 
 import math
 from dataclasses import dataclass, fields
@@ -26,7 +26,7 @@ _SHIFT = 4  # fractional bits of the coordinates given to OpenCV's drawing
 
 @dataclass(frozen=True)
 class Identity:
-    """What makes a person that person. Colours are indices into the tables above; lengths are ratios to the mean."""
+    """What makes a person that person. Colours index the tables above, sizes are ratios to the mean."""
 
     skin: int
     hair: int
@@ -46,12 +46,12 @@ class Identity:
 
 def draw_attributes(rng):
     """Draws every attribute of an :class:`Identity` independently."""
-    sizes = {"skin": len(SKIN), "hair": len(HAIR), "long_hair": 2, "top": len(CLOTHES), "top_second": len(CLOTHES) - 1,
-             "pattern": len(PATTERNS), "long_sleeves": 2, "bottom": len(BOTTOMS), "bottom_colour": len(CLOTHES),
-             "shoes": len(SHOES), "bag": len(BAGS), "bag_colour": len(CLOTHES)}
+    colours = len(CLOTHES)
+    sizes = {"skin": len(SKIN), "hair": len(HAIR), "long_hair": 2, "top": colours, "top_second": colours - 1,
+             "pattern": len(PATTERNS), "long_sleeves": 2, "bottom": len(BOTTOMS), "bottom_colour": colours,
+             "shoes": len(SHOES), "bag": len(BAGS), "bag_colour": colours}
     values = {name: int(rng.integers(size)) for name, size in sizes.items()}
-    return Identity(height=round(float(rng.uniform(0.94, 1.06)), 4), width=round(float(rng.uniform(0.85, 1.2)), 4),
-                    **values)
+    return Identity(height=float(rng.uniform(0.94, 1.06)), width=float(rng.uniform(0.85, 1.2)), **values)
 
 
 def draw_identity(group, rng, redraw):
@@ -68,8 +68,8 @@ def skeleton(identity, phase):
     Args:
         phase: of the gait, in radians; one turn is two steps.
     Returns:
-        (16, 3) float64: the 14 joints of the paper, then the left and the right toe. Columns are the person's left,
-        up and forward in units of her height above the ankles' ground; J1 lies at up = 1.
+        (16, 3) float64: the 14 joints of the paper, then the left and the right toe. Columns are the person's
+        left, up and forward in units of her height; J1 lies at up = 1.
     """
     wide = identity.width
     swing = 0.46 * math.sin(phase)
@@ -80,7 +80,7 @@ def skeleton(identity, phase):
     for shoulder, hip, toe, side in ((2, 11, 15, -1), (5, 8, 14, 1)):
         leg = side * swing  # the left leg and the right arm go forward together
         points[hip] = side * 0.058 * wide, 0.5, 0
-        lift = 0.12 + 0.75 * max(0.0, side * math.sin(phase + 1.9))  # the knee bends while the leg swings forward
+        lift = 0.12 + 0.75 * max(0.0, side * math.sin(phase + 1.9))  # the knee of the leg that swings forward
         points[hip + 1] = points[hip] + _segment(0.235, leg, side * 0.005)
         points[hip + 2] = points[hip + 1] + _segment(0.225, leg - lift, 0)
         points[toe] = points[hip + 2] + (side * 0.012, -0.025, 0.075)
@@ -146,10 +146,11 @@ class Painter:
         skin, cloth, kind = SKIN[who.skin], CLOTHES[who.bottom_colour], BOTTOMS[who.bottom]
         upper = skin if kind == "skirt" else cloth
         lower = cloth if kind == "trousers" else skin
-        _limb(canvas, points[knee], points[ankle], body.thick(knee, 0.032), body.thick(ankle, 0.023), lower, shade)
-        _limb(canvas, points[hip], points[knee], body.thick(hip, 0.05), body.thick(knee, 0.036), upper, shade)
-        _limb(canvas, points[ankle], points[toe], body.thick(ankle, 0.026), body.thick(toe, 0.02), SHOES[who.shoes],
-              shade)
+        for start, end, radius_start, radius_end, colour in (
+                (knee, ankle, 0.032, 0.023, lower), (hip, knee, 0.05, 0.036, upper),
+                (ankle, toe, 0.026, 0.02, SHOES[who.shoes])):
+            _limb(canvas, points[start], points[end], body.thick(start, radius_start),
+                  body.thick(end, radius_end), colour, shade)
 
     def _arm(self, canvas, body, shoulder):
         who, points = self.identity, body.points
@@ -170,18 +171,21 @@ class Painter:
         outline = []
         for joint, opposite, spread in ((2, 5, 0.012), (11, 8, 0.034), (8, 11, 0.034), (5, 2, 0.012)):
             side = 1 if points[joint][0] >= points[opposite][0] else -1
-            outline.append(points[joint] + (side * (body.thick(joint, spread) * abs(math.cos(body.yaw)) + depth), 0))
+            beside = body.thick(joint, spread) * abs(math.cos(body.yaw)) + depth
+            outline.append(points[joint] + (side * beside, 0))
         right_shoulder, right_hip, left_hip, left_shoulder = outline
         hem, cloth = np.array((0, 0.035 * size)), CLOTHES[who.bottom_colour]
         _polygon(canvas, (right_hip - hem, left_hip - hem, left_hip + hem, right_hip + hem), cloth)
         if BOTTOMS[who.bottom] == "skirt":
             flare = 0.035 * body.girth * (1 if left_hip[0] >= right_hip[0] else -1)
             drop = 0.2 * size
-            _polygon(canvas, (right_hip, left_hip, left_hip + (flare, drop), right_hip + (-flare, drop)), cloth)
+            _polygon(canvas, (right_hip, left_hip, left_hip + (flare, drop), right_hip + (-flare, drop)),
+                     cloth)
         neck = points[1]
         _limb(canvas, neck, neck + (points[0] - neck) * 0.45, 0.03 * size, 0.03 * size, SKIN[who.skin], 0.9)
         collar = 0.03 * size
-        hips, shoulders = (sorted(pair, key=_x) for pair in ((left_hip, right_hip), (left_shoulder, right_shoulder)))
+        hips = sorted((left_hip, right_hip), key=_x)
+        shoulders = sorted((left_shoulder, right_shoulder), key=_x)
         shirt = (neck - (collar, 0), neck + (collar, 0), shoulders[1], hips[1], hips[0], shoulders[0])
         if self.texture is None:
             _polygon(canvas, shirt, CLOTHES[who.top])
@@ -203,7 +207,8 @@ class Painter:
     def _locks(self, canvas, body):
         if self.identity.long_hair:
             top, neck = body.points[:2]
-            _ellipse(canvas, top + (neck - top) * 0.8, 0.062 * body.size, 0.1 * body.size, HAIR[self.identity.hair])
+            _ellipse(canvas, top + (neck - top) * 0.8, 0.062 * body.size, 0.1 * body.size,
+                     HAIR[self.identity.hair])
 
     def _backpack(self, canvas, body):
         if BAGS[self.identity.bag] == "backpack":
@@ -222,7 +227,7 @@ class Painter:
             _box(canvas, centre, 0.062 * body.size, 0.058 * body.size, colour)
 
     def _patterned(self, canvas, body, corners, shade=1.0, radii=None):
-        """Fills a polygon, or with two ``radii`` a limb, with the garment's pattern, which is anchored at the neck."""
+        """Fills a polygon, or with two ``radii`` a limb, with the garment's pattern, anchored at the neck."""
         height, width = self.mask.shape
         corners, margin = np.array(corners), 2 + max(radii or (0,))
         x1, y1 = np.clip((corners.min(0) - margin).astype(int), 0, (width, height))
@@ -236,7 +241,8 @@ class Painter:
         else:
             _polygon(region, corners - (x1, y1), 255)
         neck_x, neck_y = np.clip(body.points[1].astype(int), 0, (width, height))
-        cloth = self.texture[shade < 1][y1 - neck_y + height:y2 - neck_y + height, x1 - neck_x + width:x2 - neck_x + width]
+        down, across = height - neck_y, width - neck_x
+        cloth = self.texture[shade < 1][y1 + down:y2 + down, x1 + across:x2 + across]
         np.copyto(canvas[y1:y2, x1:x2], cloth, where=region[:, :, None] > 0)
 
 

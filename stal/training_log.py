@@ -21,3 +21,21 @@ def loss_lines(log):
         if output and iteration is not None:
             result.setdefault(output[1], []).append((iteration, float(output[2])))
     return result
+
+
+def plot_losses(path, losses):
+    """Draws the losses of :func:`loss_lines` over the iterations as PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from stal.files import replacing
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for name, points in losses.items():
+        axes.plot(*zip(*sorted(dict(points).items())), label=name, linewidth=2.5 if name == "loss" else 1)
+    axes.set(xlabel="iteration", ylabel="loss", yscale="symlog")
+    axes.grid(alpha=0.4)
+    axes.legend(loc="upper right")
+    with replacing(path, "wb") as stream:
+        FigureCanvasAgg(figure).print_png(stream, metadata={"Software": None})

@@ -1,4 +1,4 @@
-"""data_prep/synthetic.py: the same bytes each time, the published layout, and occluders and joints that are true."""
+"""data_prep/synthetic.py: the same bytes each time, the published layout, true occluders and joints."""
 
 import csv
 import json
@@ -25,7 +25,7 @@ def draw(root, *options):
 
 
 def contents(root):
-    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 def rows_of(path):
@@ -78,7 +78,8 @@ def test_the_published_lengths_have_the_published_mean():
 
 def test_person_numbers_reach_319_for_300():
     numbers = synthetic.IlidsVid(scene.Options(), 300, 2).numbers
-    assert len(set(numbers)) == 300 and numbers == sorted(numbers) and 300 < numbers[-1] <= 319 and numbers[0] >= 1
+    assert len(set(numbers)) == 300 and numbers == sorted(numbers)
+    assert numbers[0] >= 1 and 300 < numbers[-1] <= 319
 
 
 def test_every_split_names_everybody_once_and_keeps_look_alikes_together(small):
@@ -153,9 +154,10 @@ def test_a_damaged_mark_is_named(copy):
         draw(copy)
 
 
-@pytest.mark.parametrize("options", [("--identities", "1"), ("--cameras", "1"), ("--cameras", "7"), ("--length", "0", "4"),
-                                     ("--length", "9", "4"), ("--seed", "-1"), ("--persistent-share", "1.5"),
-                                     ("--redraw", "-0.1"), ("--workers", "0")])
+@pytest.mark.parametrize("options", [
+    ("--identities", "1"), ("--cameras", "1"), ("--cameras", "7"), ("--length", "0", "4"),
+    ("--length", "9", "4"), ("--seed", "-1"), ("--persistent-share", "1.5"), ("--redraw", "-0.1"),
+    ("--workers", "0")])
 def test_a_wrong_option_is_named(tmp_path, options):
     with pytest.raises(InputError, match=options[0]):
         draw(tmp_path, *options)
@@ -197,11 +199,11 @@ def test_the_skeleton_is_a_person(phase):
 
 
 def test_left_and_right_follow_the_view():
-    def right_of_left(yaw_index):
+    def right_of_left(camid):
         """Mean x of the right shoulder minus that of the left."""
         options = scene.Options(occluders="none", joint_jitter=0)
-        frames = [frame for index in range(12) for frame in scene.render(options, index, yaw_index, 3, SIZE).frames]
-        return np.mean([frame.joints[2, 0] - frame.joints[5, 0] for frame in frames])
+        tracklets = [scene.render(options, index, camid, 3, SIZE) for index in range(12)]
+        return np.mean([frame.joints[2, 0] - frame.joints[5, 0] for one in tracklets for frame in one.frames])
 
     assert scene._YAWS[3] == 0 and right_of_left(3) < -8  # faces the camera
     assert scene._YAWS[4] == 180 and right_of_left(4) > 8
@@ -218,7 +220,8 @@ def test_joints_lie_on_the_person(small):
 
 
 def test_the_jitter_of_the_joints_is_what_is_asked():
-    exact, jittered = (scene.render(scene.Options(joint_jitter=jitter), 1, 0, 30, SIZE).frames for jitter in (0, 1.5))
+    options = scene.Options(joint_jitter=0), scene.Options(joint_jitter=1.5)
+    exact, jittered = (scene.render(option, 1, 0, 30, SIZE).frames for option in options)
     assert all(np.array_equal(one.image, other.image) for one, other in zip(exact, jittered))
     off = np.array([one.joints[:, :2] - other.joints[:, :2] for one, other in zip(exact, jittered)])
     assert abs(off.std() - 1.5) < 0.15 and abs(off.mean()) < 0.15
@@ -268,14 +271,15 @@ def test_persistent_occluders_hide_their_parts_in_every_frame():
 
 def test_the_share_of_persistent_occluders_is_what_is_asked():
     options = scene.Options(occluders="both", persistent_share=0.3)
-    hidden = [scene.render(options, index, camid, 1, SIZE).hidden for index in range(60) for camid in range(2)]
+    hidden = [scene.render(options, index, index % 2, 1, SIZE).hidden for index in range(120)]
     assert 0.18 < np.mean([bool(parts) for parts in hidden]) < 0.42
 
 
 def test_moving_occluders_come_and_go():
     options, all_fractions = scene.Options(occluders="moving"), []
     for index in range(40):
-        fractions = np.array([frame.occlusion for frame in scene.render(options, index, index % 2, 10, SIZE).frames])
+        frames = scene.render(options, index, index % 2, 10, SIZE).frames
+        fractions = np.array([frame.occlusion for frame in frames])
         all_fractions.append(fractions)
         assert fractions.max() > 0.2                                # something passes every tracklet
         assert (np.ptp(fractions, axis=0) > 0.3).any()              # and moves

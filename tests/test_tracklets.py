@@ -1,4 +1,4 @@
-"""stal/tracklets.py: lists and joints come back as written; wrong files are refused in a sentence that names them."""
+"""stal/tracklets.py: lists and joints come back as written; wrong files are refused by name."""
 
 import numpy as np
 import pytest

@@ -1,0 +1,167 @@
+"""The whole pipeline on a small synthetic set: data, training, extraction, evaluation, pictures. `make demo` runs it.
+
+    python tools/demo.py                        # seed 1, into out/demo, with the committed demo net and solver
+    python tools/demo.py --seeds 1 2 3          # paired runs over seeds, into out/demo, out/demo_seed2, ...
+
+What you get in out/demo: train.log, loss.png, cmc.png, features/, footage_features/, results.json. A seed decides
+everything random: the people and their occluders, the weights at the start, the batches. A killed run goes on where it
+stopped, and a finished one only prints its results again.
+"""
+
+import argparse
+import glob
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+
+from data_prep import ilids_vid, synthetic
+from prototxt.experiments import demo as demo_options
+from prototxt.generate import text
+from prototxt.nets import stal
+from prototxt.nets.solver import solver
+from stal import protocols, report
+from stal.distance import SWITCHES, Metric
+from stal.errors import InputError, run
+from stal.features import read_features
+from stal.files import replacing, write_json
+from stal.training_log import loss_lines, plot_losses
+
+IDENTITIES, FRAMES = 300, 16  # as many people as iLIDS-VID has; tracklets as short as they can be for T = 8 twice
+FOOTAGE = "tests/fixtures/footage"
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="(default: 1)")
+    options = parser.parse_args(argv)
+    results = {seed: demo(seed) for seed in options.seeds}
+    if len(results) > 1:
+        print(seeds_table(results))
+        write_json("out/demo_seeds.json", {str(seed): result for seed, result in results.items()})
+    return 0
+
+
+def demo(seed):
+    """One run. Returns {switch: {"rank1": fraction, "mAP": fraction}} on the held-out synthetic people."""
+    out = "out/demo" if seed == 1 else f"out/demo_seed{seed}"
+    data = "data/demo" if seed == 1 else f"data/demo_seed{seed}"
+    os.makedirs(out, exist_ok=True)
+    step(f"seed {seed}: {IDENTITIES} people, {FRAMES} frames a tracklet, in {data}")
+    synthetic.main(["--root", data, "--identities", str(IDENTITIES), "--length", str(FRAMES), str(FRAMES), "--seed",
+                    str(seed), "--occluders", "both"])
+    ilids_vid.main(["--root", data])
+    solver_path, weights = nets(seed, data, out)
+    train(solver_path, weights, out)
+    features = extract(weights, f"{data}/test.csv", data, f"{out}/features")
+    step("held-out synthetic people: CMC of the paper's switches")
+    scores = evaluate(features, out)
+    step("the same weights on real pictures: six people of one camera, halves as pseudo-cameras (no accuracy claim)")
+    shutil.copytree(FOOTAGE, f"{out}/footage", dirs_exist_ok=True)
+    ilids_vid.main(["--root", f"{out}/footage"])
+    real = extract(weights, f"{out}/footage/all.csv", f"{out}/footage", f"{out}/footage_features")
+    real_scores = evaluate(real)
+    result = {"synthetic": values(scores), "footage": values(real_scores), "chance": chance(features),
+              "seed": seed, "meta": read_features(features).meta}
+    write_json(f"{out}/results.json", result)
+    print(f"\nchance rank-1 on the synthetic people: {result['chance']:.1%}; everything is in {out}/")
+    return result
+
+
+def nets(seed, data, out):
+    """Paths of the solver and of the weights it ends with: the committed ones for seed 1, written into ``out`` else."""
+    if seed == 1:
+        return "prototxt/solver_demo.prototxt", last_weights("prototxt/solver_demo.prototxt")
+    options, solver_options = demo_options(data=data, seed=seed)
+    with replacing(f"{out}/train.prototxt") as stream:
+        stream.write(text(stal.train_net(options)))
+    with replacing(f"{out}/solver.prototxt") as stream:
+        stream.write(text(solver(f"{out}/train.prototxt", f"{out}/snapshot", solver_options)))
+    return f"{out}/solver.prototxt", last_weights(f"{out}/solver.prototxt")
+
+
+def last_weights(solver_path):
+    with open(solver_path) as stream:
+        lines = stream.read()
+    prefix, iterations = (re.search(rf"^{key}: \"?([^\"\n]+)", lines, re.M)[1] for key in ("snapshot_prefix", "max_iter"))
+    return f"{prefix}_iter_{iterations}.caffemodel"
+
+
+def train(solver_path, weights, out):
+    """Runs caffe train, from the last snapshot if there is one; draws the losses."""
+    if not os.path.exists(weights):
+        prefix = weights.rsplit("_iter_", 1)[0]
+        os.makedirs(os.path.dirname(prefix), exist_ok=True)
+        states = sorted(glob.glob(f"{prefix}_iter_*.solverstate"), key=lambda path: int(re.findall(r"\d+", path)[-1]))
+        command = [shutil.which("caffe", path=os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]) or "caffe",
+                   "train", "-solver", solver_path, *(["-snapshot", states[-1]] if states else [])]
+        step("training: " + " ".join(["caffe", *command[1:]]))
+        with open(f"{out}/train.log", "a" if states else "w") as log:
+            with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+                for line in process.stderr:
+                    log.write(line)
+                    if re.search(r"Iteration \d+00 \(", line):
+                        print("  " + line.split("] ", 1)[1].rstrip(), flush=True)
+        if process.returncode or not os.path.exists(weights):
+            with open(f"{out}/train.log") as log:
+                last = [line for line in log if line.startswith(("caffe: ", "F"))]
+            raise InputError((last[-1].strip() if last else "caffe train stopped") + f"; its log is {out}/train.log")
+    with open(f"{out}/train.log") as log:
+        plot_losses(f"{out}/loss.png", loss_lines(log))
+
+
+def extract(weights, list_path, root, out):
+    from stal.caffe_net import FrameNet
+    from stal.extraction import extract as extract_features
+    net = "prototxt/deploy_demo.prototxt"
+    extract_features(FrameNet(net, weights), net, weights, list_path, root, out, batch=64)
+    return out
+
+
+def evaluate(directory, out=None):
+    """Scores of the four switches, printed side by side; the CMC plot goes into ``out``."""
+    features = read_features(directory)
+    protocol = protocols.get_protocol("ilids")
+    split = protocols.make_split(features, protocol)
+    metrics = [Metric(switch, 0.3, features.meta["attention_norm"]) for switch in SWITCHES]
+    scores = dict(zip(SWITCHES, protocols.evaluate(features, protocol, split, metrics)))
+    print(report.table([(SWITCHES[switch], report.percents(one)) for switch, one in scores.items()]), flush=True)
+    if out:
+        report.plot_cmc(f"{out}/cmc.png", [(SWITCHES[switch], one) for switch, one in scores.items()],
+                        "held-out synthetic people")
+    return scores
+
+
+def values(scores):
+    return {SWITCHES[switch]: one.values() for switch, one in scores.items()}
+
+
+def chance(directory):
+    """Rank-1 of a random order: one match among the gallery's tracklets."""
+    features = read_features(directory)
+    return 1 / int((features.camids == 1).sum())
+
+
+def seeds_table(results):
+    """Rank-1 of each seed and switch, STAL - Baseline, mean and sample deviation, in per cent."""
+    names = list(SWITCHES.values())
+    rows = {seed: [100 * result["synthetic"][name]["cmc"]["1"] for name in names] for seed, result in results.items()}
+    lines = ["", "rank-1 (%)  " + "".join(f"{name:>10}" for name in names) + "   STAL - Baseline"]
+    differences = [row[names.index("STAL")] - row[names.index("Baseline")] for row in rows.values()]
+    for (seed, row), difference in zip(rows.items(), differences):
+        lines.append(f"seed {seed:<7}" + "".join(f"{value:10.1f}" for value in row) + f"{difference:+18.1f}")
+    columns = [*zip(*rows.values()), differences]
+    for name, function in (("mean", statistics.mean), ("deviation", statistics.stdev)):
+        lines.append(f"{name:<12}" + "".join(f"{function(column):10.1f}" for column in columns[:-1])
+                     + f"{function(columns[-1]):+18.1f}")
+    return "\n".join(lines)
+
+
+def step(text_):
+    print(f"\n== {text_}", flush=True)
+
+
+if __name__ == "__main__":
+    run(main)
