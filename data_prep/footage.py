@@ -146,7 +146,7 @@ def find_person(frame, background, number):
 
 
 def choose(sightings, count):
-    """Two lists: up to ``count`` sightings, evenly spaced, of each half of those that show the whole person."""
+    """Two lists: up to ``count`` sightings, evenly spaced, of either half of those with the whole person."""
     whole = [sighting for sighting in sightings if sighting.whole]
     chosen = []
     for half in (whole[:len(whole) // 2], whole[len(whole) // 2:]):

@@ -305,8 +305,9 @@ def _box(canvas, centre, half_width, half_height, colour):
 
 
 def _disc(canvas, centre, radius, colour):
-    x, y = _fixed(centre).tolist()
-    cv2.circle(canvas, (x, y), int(radius * (1 << _SHIFT)), colour, -1, shift=_SHIFT)
+    one = 1 << _SHIFT
+    x, y = (round(float(value) * one) for value in centre)
+    cv2.circle(canvas, (x, y), int(radius * one), colour, -1, shift=_SHIFT)
 
 
 def _ellipse(canvas, centre, half_width, half_height, colour):
@@ -317,12 +318,14 @@ def _ellipse(canvas, centre, half_width, half_height, colour):
 
 def _capsule(canvas, start, end, radius_start, radius_end, colour):
     """A limb: two discs and the band between them."""
-    along = np.asarray(end) - start
-    across = np.array((-along[1], along[0])) / (math.hypot(*along) or 1.0)
-    _polygon(canvas, (start + across * radius_start, end + across * radius_end, end - across * radius_end,
-                      start - across * radius_start), colour)
-    _disc(canvas, start, radius_start, colour)
-    _disc(canvas, end, radius_end, colour)
+    (x1, y1), (x2, y2) = start.tolist(), end.tolist()
+    length = math.hypot(x2 - x1, y2 - y1) or 1.0
+    x, y = (y1 - y2) / length, (x2 - x1) / length  # across the limb
+    corners = [(x1 + x * radius, y1 + y * radius) for radius in (radius_start, -radius_start)]
+    corners += [(x2 - x * radius, y2 - y * radius) for radius in (radius_end, -radius_end)]
+    _polygon(canvas, corners, colour)
+    _disc(canvas, (x1, y1), radius_start, colour)
+    _disc(canvas, (x2, y2), radius_end, colour)
 
 
 def _limb(canvas, start, end, radius_start, radius_end, colour, shade):
