@@ -30,6 +30,7 @@ import numpy as np
 
 from data_prep import splits as splits_files
 from data_prep.joints import joints_of, read_joints_table, upright_template
+from data_prep.synthetic import UNFINISHED
 from stal.errors import InputError, run
 from stal.images import read_image
 from stal.tracklets import Tracklet, write_joints, write_list
@@ -48,6 +49,9 @@ def main(argv=None):
     parser.add_argument("--seed", type=int, default=0, help="of the random halves")
     args = parser.parse_args(argv)
 
+    if os.path.exists(os.path.join(args.root, UNFINISHED)):
+        raise InputError(f"{os.path.join(args.root, UNFINISHED)} marks a synthetic set that was interrupted: "
+                         "run data_prep/synthetic.py again with the same options")
     tracklets = find_tracklets(args.root)
     pids = person_order(tracklets)
     if len(pids) < 2:

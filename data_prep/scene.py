@@ -24,7 +24,7 @@ HIDDEN = ((("right_leg", "left_leg"), 0.35), (("torso",), 0.2), (("right_arm",),
 
 _GROUP, _IDENTITY, _CAMERA, _BACKGROUND, _TRACKLET = range(5)
 # Mean directions in degrees, 0 facing the camera, 180 from behind. A tracklet may mirror them.
-_YAWS = (30, 140, 85, 0, 180, 60)
+_YAWS = (30, 70, 110, 0, 180, 150)
 _HATCH = 8  # canvas pixels of half a period, at a frame height of 128
 
 

@@ -17,13 +17,14 @@ set is not drawn twice, and what this program did not write is never overwritten
 """
 
 import argparse
+import contextlib
 import csv
+import glob
 import json
 import multiprocessing
 import os
 import shutil
 import sys
-from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 
@@ -48,6 +49,7 @@ class IlidsVid:
 
     size = 64, 128
     folders = "i-LIDS-VID", "train-test people splits"
+    splits = "train-test people splits/train_test_splits_ilidsvid.mat"
 
     def __init__(self, options, identities, cameras):
         self.cameras = cameras
@@ -76,7 +78,7 @@ class IlidsVid:
         groups = [ranks[start:start + 4] for start in range(0, len(ranks), 4)]
         orders = [self._rng.permutation(len(groups)) for _ in range(_SPLITS)]
         rows = [np.concatenate([groups[k] for k in order]) for order in orders]
-        path = os.path.join(root, self.folders[1], "train_test_splits_ilidsvid.mat")
+        path = os.path.join(root, self.splits)
         with replacing(path, "wb") as stream:
             scipy.io.savemat(stream, {"ls_set": np.array(rows, np.float64)})
         with open(path, "r+b") as stream:  # the header carries the time of writing
@@ -89,7 +91,7 @@ def main(argv=None):
     parser.add_argument("--identities", type=int, default=300, help="people")
     parser.add_argument("--cameras", type=int, default=2, help="2 as in iLIDS-VID, up to 6")
     parser.add_argument("--length", type=int, nargs=2, default=(23, 193), metavar=("MIN", "MAX"),
-                        help="frames of a tracklet; drawn so that 23 193 has the published mean of 73")
+                        help="frames of a tracklet; 23 193 gives the published mean of 73")
     parser.add_argument("--seed", type=int, default=0, help="of everything")
     parser.add_argument("--occluders", choices=scene.OCCLUDERS, default="both",
                         help="moving: one or two cross every tracklet; persistent: some never show a part")
@@ -124,6 +126,9 @@ def write(args):
     for folder in layout.folders:
         if os.path.exists(os.path.join(args.root, folder)):
             shutil.rmtree(os.path.join(args.root, folder))
+    for table in ("joints.csv", "occlusion.csv"):
+        for rest in glob.glob(os.path.join(glob.escape(args.root), f"{table}.part.*")):
+            os.remove(rest)
     tasks = [(index, camid, int(lengths[index, camid])) for camid in range(args.cameras)
              for index in range(args.identities)]
     hidden = {}
@@ -171,11 +176,13 @@ def _is_there(root, asked, layout, force):
         except (ValueError, KeyError, TypeError):
             raise InputError(f"{path} is damaged: remove it together with {layout.folders[0]}") from None
         if there == asked:
-            if _count(os.path.join(root, layout.folders[0])) == counts["frames"]:
+            if _is_complete(root, layout, counts["frames"]):
+                with contextlib.suppress(FileNotFoundError):  # killed between the two marks
+                    os.remove(os.path.join(root, UNFINISHED))
                 print(f"{root} holds this set already: {counts['frames']} frames of {counts['tracklets']} "
                       "tracklets")
                 return True
-            print(f"{root} has lost frames of this set: drawing it anew")
+            print(f"{root} has lost files of this set: drawing it anew")
         elif not force:
             differing = ", ".join(f"{key} {there.get(key)} instead of {asked[key]}" for key in asked
                                   if there.get(key) != asked[key])
@@ -190,15 +197,22 @@ def _is_there(root, asked, layout, force):
     return False
 
 
-def _count(folder):
-    return sum(len(files) for _, _, files in os.walk(folder))
+def _is_complete(root, layout, frames):
+    others = ("joints.csv", "occlusion.csv", layout.splits)
+    found = sum(len(files) for _, _, files in os.walk(os.path.join(root, layout.folders[0])))
+    return found == frames and all(os.path.exists(os.path.join(root, name)) for name in others)
 
 
 def _lengths(args, options):
-    """(identities, cameras) frames of each tracklet; their mean lies where iLIDS-VID's does, at 0.294."""
+    """(identities, cameras) frames of each tracklet: MIN, MAX and many short ones between, in random order.
+
+    The mean of u ** 2.4 for u in 0..1 is 1 / 3.4, which is where 73 lies between 23 and 193.
+    """
     low, high = args.length
-    drawn = np.random.default_rng((options.seed, 101)).beta(1.25, 3.0, (args.identities, args.cameras))
-    return np.round(low + (high - low) * drawn).astype(int)
+    steps = np.linspace(0, 1, args.identities * args.cameras) ** 2.4
+    lengths = np.round(low + (high - low) * steps).astype(int)
+    order = np.random.default_rng((options.seed, 101)).permutation(len(lengths))
+    return lengths[order].reshape(args.identities, args.cameras)
 
 
 def _write_tracklet(root, layout, options, task):
@@ -219,7 +233,7 @@ def _write_tracklet(root, layout, options, task):
     return joint_rows, occlusion_rows, tracklet.hidden
 
 
-@contextmanager
+@contextlib.contextmanager
 def _table(root, name, columns):
     with replacing(os.path.join(root, name)) as stream:
         writer = csv.writer(stream, lineterminator="\n")
@@ -227,7 +241,7 @@ def _table(root, name, columns):
         yield writer
 
 
-@contextmanager
+@contextlib.contextmanager
 def _mapper(workers):
     """An ordered map over ``workers`` processes, started afresh: OpenCV's threads do not survive a fork."""
     if workers == 1:

@@ -326,6 +326,12 @@ def test_the_template_is_a_person_who_stands_upright():
     assert np.array_equal(upright_template(128, 256)[:, :2], 2 * joints[:, :2])
 
 
+def test_an_interrupted_synthetic_set_is_refused(tmp_path):
+    (tree(tmp_path) / "synthetic.unfinished.json").write_text("{}")
+    with pytest.raises(InputError, match="synthetic.unfinished.json marks a synthetic set"):
+        prepare(tmp_path)
+
+
 def test_real_pictures_go_through_with_the_template(tmp_path):
     root = shutil.copytree(FOOTAGE, tmp_path / "footage")
     image = next((root / "i-LIDS-VID").rglob("*.jpg"))

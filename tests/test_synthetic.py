@@ -73,7 +73,8 @@ def test_the_published_lengths_have_the_published_mean():
     class Arguments:
         identities, cameras, length = 300, 2, (23, 193)
     lengths = synthetic._lengths(Arguments, scene.Options())
-    assert 23 <= lengths.min() < 30 and 170 < lengths.max() <= 193 and abs(lengths.mean() - 73) < 4
+    assert lengths.shape == (300, 2) and lengths.min() == 23 and lengths.max() == 193
+    assert round(lengths.mean()) == 73 and abs(lengths[:, 0].mean() - lengths[:, 1].mean()) < 10
 
 
 def test_person_numbers_reach_319_for_300():
@@ -108,8 +109,15 @@ def test_a_complete_set_is_left_alone(copy, capsys):
     assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
 
 
-def test_a_set_that_lost_a_frame_is_drawn_anew(copy, small):
-    next((copy / "i-LIDS-VID").rglob("*.png")).unlink()
+@pytest.mark.parametrize("lost", ["*.png", "joints.csv", "*.mat"])
+def test_a_set_that_lost_a_file_is_drawn_anew(copy, small, lost):
+    next(copy.rglob(lost)).unlink()
+    draw(copy)
+    assert contents(copy) == contents(small)
+
+
+def test_a_mark_left_beside_a_complete_set_goes(copy, small):
+    (copy / "synthetic.unfinished.json").write_text("{}")
     draw(copy)
     assert contents(copy) == contents(small)
 
@@ -118,6 +126,7 @@ def test_an_interrupted_set_is_drawn_anew(copy, small):
     (copy / "synthetic.json").rename(copy / "synthetic.unfinished.json")
     (copy / "i-LIDS-VID/sequences/cam1/person999").mkdir()
     (copy / "i-LIDS-VID/sequences/cam1/person999/left_over.png").write_bytes(b"")
+    (copy / "joints.csv.part.123").write_text("half a table")
     draw(copy)
     assert contents(copy) == contents(small)
 
@@ -265,7 +274,7 @@ def test_persistent_occluders_hide_their_parts_in_every_frame():
         columns = [list(walker.PARTS).index(name) for name in tracklet.hidden]
         fractions = np.array([frame.occlusion for frame in tracklet.frames])
         assert fractions[:, columns].min() > 0.85
-        assert fractions[:, 0].mean() < 0.4  # the head stays in sight
+        assert fractions[:, 0].mean() < 0.6  # the head stays in sight
     assert len(kinds) >= 4
 
 

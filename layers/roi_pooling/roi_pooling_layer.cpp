@@ -28,33 +28,39 @@ void ROIPoolingLayer<Dtype>::Reshape(const vector<Blob<Dtype>*>& bottom, const v
 template <typename Dtype>
 void ROIPoolingLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
   const Dtype scale = this->layer_param_.roi_pooling_param().spatial_scale();
-  const int C = bottom[0]->channels(), H = bottom[0]->height(), W = bottom[0]->width();
-  for (int m = 0; m < bottom[1]->shape(0); ++m) {
-    const Dtype* roi = bottom[1]->cpu_data() + m * 5;
-    const int map = RoiMap(this->layer_param_, roi, m, bottom[0]->num());
-    const int x1 = std::round(roi[1] * scale), y1 = std::round(roi[2] * scale);
-    const Dtype bin_w = std::max<Dtype>(std::round(roi[3] * scale) - x1 + 1, 1) / pooled_w_;
-    const Dtype bin_h = std::max<Dtype>(std::round(roi[4] * scale) - y1 + 1, 1) / pooled_h_;
+  const int C = bottom[0]->channels(), H = bottom[0]->height(), W = bottom[0]->width(), M = bottom[1]->shape(0);
+  const Dtype* rois = bottom[1]->cpu_data();
+  const Dtype* maps = bottom[0]->cpu_data();
+  Dtype* pooled = top[0]->mutable_cpu_data();
+  int* index = max_index_.mutable_cpu_data();
+  for (int m = 0; m < M; ++m) {  // before the threads: an exception cannot leave them
+    RoiMap(this->layer_param_, rois + m * 5, m, bottom[0]->num());
+  }
+#pragma omp parallel for collapse(2)
+  for (int m = 0; m < M; ++m) {
     for (int c = 0; c < C; ++c) {
-      const Dtype* data = bottom[0]->cpu_data() + bottom[0]->offset(map, c);
-      Dtype* pooled = top[0]->mutable_cpu_data() + top[0]->offset(m, c);
-      int* index = max_index_.mutable_cpu_data() + top[0]->offset(m, c);
+      const Dtype* roi = rois + m * 5;
+      const Dtype* map = maps + (static_cast<int>(roi[0]) * C + c) * H * W;
+      const int x1 = std::round(roi[1] * scale), y1 = std::round(roi[2] * scale);
+      const Dtype bin_w = std::max<Dtype>(std::round(roi[3] * scale) - x1 + 1, 1) / pooled_w_;
+      const Dtype bin_h = std::max<Dtype>(std::round(roi[4] * scale) - y1 + 1, 1) / pooled_h_;
+      int bin = (m * C + c) * pooled_h_ * pooled_w_;
       for (int ph = 0; ph < pooled_h_; ++ph) {
         const int h_begin = std::min(std::max(y1 + static_cast<int>(std::floor(ph * bin_h)), 0), H);
         const int h_end = std::min(std::max(y1 + static_cast<int>(std::ceil((ph + 1) * bin_h)), 0), H);
-        for (int pw = 0; pw < pooled_w_; ++pw) {
+        for (int pw = 0; pw < pooled_w_; ++pw, ++bin) {
           const int w_begin = std::min(std::max(x1 + static_cast<int>(std::floor(pw * bin_w)), 0), W);
           const int w_end = std::min(std::max(x1 + static_cast<int>(std::ceil((pw + 1) * bin_w)), 0), W);
           int best = -1;
           for (int h = h_begin; h < h_end; ++h) {
             for (int w = w_begin; w < w_end; ++w) {
-              if (best < 0 || data[h * W + w] > data[best]) {
+              if (best < 0 || map[h * W + w] > map[best]) {
                 best = h * W + w;
               }
             }
           }
-          index[ph * pooled_w_ + pw] = best;
-          pooled[ph * pooled_w_ + pw] = best < 0 ? Dtype(0) : data[best];
+          index[bin] = best;
+          pooled[bin] = best < 0 ? Dtype(0) : map[best];
         }
       }
     }
@@ -71,16 +77,18 @@ void ROIPoolingLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top, const
     return;
   }
   caffe_set(bottom[0]->count(), Dtype(0), bottom[0]->mutable_cpu_diff());
-  const int C = bottom[0]->channels(), bins = pooled_h_ * pooled_w_;
-  for (int m = 0; m < top[0]->num(); ++m) {
-    const int map = static_cast<int>(bottom[1]->cpu_data()[m * 5]);
-    for (int c = 0; c < C; ++c) {
-      Dtype* diff = bottom[0]->mutable_cpu_diff() + bottom[0]->offset(map, c);
-      const Dtype* pooled_diff = top[0]->cpu_diff() + top[0]->offset(m, c);
-      const int* index = max_index_.cpu_data() + top[0]->offset(m, c);
-      for (int bin = 0; bin < bins; ++bin) {
+  const int C = bottom[0]->channels(), map_size = bottom[0]->count(2), bins = pooled_h_ * pooled_w_;
+  const Dtype* rois = bottom[1]->cpu_data();
+  const Dtype* pooled_diff = top[0]->cpu_diff();
+  const int* index = max_index_.cpu_data();
+  Dtype* diff = bottom[0]->mutable_cpu_diff();
+#pragma omp parallel for  // over channels: several boxes may lie on one map
+  for (int c = 0; c < C; ++c) {
+    for (int m = 0; m < top[0]->num(); ++m) {
+      Dtype* map = diff + (static_cast<int>(rois[m * 5]) * C + c) * map_size;
+      for (int bin = (m * C + c) * bins; bin < (m * C + c + 1) * bins; ++bin) {
         if (index[bin] >= 0) {
-          diff[index[bin]] += pooled_diff[bin];
+          map[index[bin]] += pooled_diff[bin];
         }
       }
     }
