@@ -37,7 +37,7 @@ from data_prep import scene, walker
 from stal.errors import InputError, run
 from stal.files import replacing, write_json
 
-DRAWING = 1  # raised whenever the same options give other pictures
+DRAWING = 2  # raised whenever the same options give other pictures
 MARK, UNFINISHED = "synthetic.json", "synthetic.unfinished.json"
 JOINT_COLUMNS = ("frame", *(f"{name}{number}" for number in range(1, 15) for name in "xyc"))
 OCCLUSION_COLUMNS = ("frame", *walker.PARTS)

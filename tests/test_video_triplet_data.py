@@ -1,6 +1,7 @@
 """VideoTripletData in C++: what batches hold, against its Python twin; resumed runs; wrong files refused."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -187,11 +188,13 @@ def test_reading_ahead_changes_nothing(tmp_path, folder, prefetch, threads):
 def test_two_solvers_share_the_batches_out(tmp_path, folder, twins):
     whole = [joints.tobytes() for _, _, joints in batches(net_of(tmp_path, folder, twins=twins), 8)]
     for rank in (0, 1):
+        caffe.set_multiprocess(True)  # else Caffe has Python layers in one solver only
         caffe.set_solver_count(2)
         caffe.set_solver_rank(rank)
         try:
             net = net_of(tmp_path, folder, twins=twins)
         finally:
+            caffe.set_multiprocess(False)
             caffe.set_solver_count(1)
             caffe.set_solver_rank(0)
         assert [joints.tobytes() for _, _, joints in batches(net, 4)] == whole[rank::2]
@@ -329,54 +332,63 @@ def cut_joints(folder):
     return {}
 
 
+def one_person(folder):
+    edit_list(lambda lines: lines[:3])(folder)
+    return {"tops": 2}
+
+
 def options(**values):
     return lambda folder: values
 
 
-BAD = [
-    (remove("cam0_7_0_2.png"), r"cannot read the image \S*cam0_7_0_2.png of \S*train.csv: restore it"),
-    (edit_images("jpg", lambda content: content[:-100]), r"_\d.jpg is a JPEG file that is cut short: restore it"),
-    (edit_images("png", lambda content: content[:-100]), r"_\d.png is a PNG file that is cut short: restore it"),
-    (edit_images("png", lambda content: b""), r"_\d.png is no readable image: restore it"),
-    (edit_images("jpg", lambda content: b"no picture"), r"_\d.jpg is no readable image: restore it"),
-    (remove("train.csv"), r"there is no tracklet list \S*train.csv: write it with a program of data_prep/"),
-    (edit_row(3, 4, ""), r"train.csv line 3: tracklet cam0_12_3 has no frames; remove the row"),
-    (edit_row(3, 1, "one"), r"train.csv line 3: .*'one'.* must be"),
-    (edit_row(3, 0, "cam0_12_0"), r"train.csv line 3 repeats tracklet cam0_12_0 of line 2: remove one"),
-    (edit_row(1, 0, "name"), r"train.csv is no tracklet list: its first line must be tracklet,pid,camid,query,frames"),
-    (edit_row(4, 3, "0,0"), r"train.csv line 4 has 6 fields, not the 5 of"),
-    (edit_list(lambda lines: lines[:1]), r"train.csv lists no tracklet: write it anew"),
-    (edit_list(lambda lines: []), r"train.csv is no tracklet list"),
-    (remove("train_joints.npy"), r"there is no joints file \S*train_joints.npy: write it with data_prep/"),
-    (edit_joints(lambda joints: joints[1:]), r"train_joints.npy .*float32 .*\(67, 14, 3\): write both anew"),
-    (edit_joints(lambda joints: joints[..., :2]), r"train_joints.npy .*float32 .*\(67, 14, 3\): write both anew"),
-    (edit_joints(lambda joints: joints.astype(float)), r"train_joints.npy .*float32 .*\(67, 14, 3\): write both anew"),
-    (cut_joints, r"train_joints.npy is (cut short|no complete .npy file .*): write it anew"),
-    (options(joints=None), r"the third top needs a joints file; data_prep/ writes one"),
-    (options(identities=150), r"train.csv has 5 identities, but the net is made for 150: prepare that split, or write "
-                              r"the net anew with python -m prototxt.generate --identities 5"),
-    (options(batch_identities=6), r"train.csv has 5 identities, but a batch needs 6"),
-    (edit_list(lambda lines: lines[:3]), r"train.csv has 1 identities, but a batch needs 2|train_joints.npy"),
-    (options(threads=0), r"threads must be"),
-    (options(mean_value=[1, 2]), r"mean_value.* one, or three"),
-]
+OTHER_JOINTS = r"train_joints.npy .*float32 .*\(67, 14, 3\): write both anew with data_prep/"
+BAD = {
+    "missing image": (remove("cam0_7_0_2.png"), r"cannot read the image \S*cam0_7_0_2.png of \S*train.csv: restore it"),
+    "truncated JPEG": (edit_images("jpg", lambda content: content[:-100]), r"_\d.jpg is a JPEG file that is cut short: "
+                                                                           "restore it"),
+    "truncated PNG": (edit_images("png", lambda content: content[:-100]), r"_\d.png is a PNG file that is cut short: "
+                                                                          "restore it"),
+    "empty image": (edit_images("png", lambda content: b""), r"_\d.png is no readable image: restore it"),
+    "no image": (edit_images("jpg", lambda content: b"no picture"), r"_\d.jpg is no readable image: restore it"),
+    "missing list": (remove("train.csv"), r"there is no tracklet list \S*train.csv: write it with a program of data_prep/"),
+    "empty list": (edit_list(lambda lines: []), "train.csv is no tracklet list: its first line must be tracklet,pid"),
+    "only a header": (edit_list(lambda lines: lines[:1]), "train.csv lists no tracklet: write it anew"),
+    "wrong header": (edit_row(1, 0, "name"), "train.csv is no tracklet list: its first line must be tracklet,pid"),
+    "a field too many": (edit_row(4, 3, "0,0"), "train.csv line 4 has 6 fields, not the 5 of tracklet,pid"),
+    "pid that is no number": (edit_row(3, 1, "one"), "train.csv line 3: .*'one'.* must be"),
+    "no frames": (edit_row(3, 4, ""), "train.csv line 3: tracklet cam0_12_3 has no frames; remove the row"),
+    "repeated tracklet": (edit_row(3, 0, "cam0_12_0"), "train.csv line 3 repeats tracklet cam0_12_0 of line 2: remove one"),
+    "missing joints": (remove("train_joints.npy"), r"there is no joints file \S*train_joints.npy: write it with data_prep/"),
+    "joints of fewer frames": (edit_joints(lambda joints: joints[1:]), OTHER_JOINTS),
+    "joints without confidence": (edit_joints(lambda joints: joints[..., :2]), OTHER_JOINTS),
+    "joints as doubles": (edit_joints(lambda joints: joints.astype(float)), OTHER_JOINTS),
+    "joints cut short": (cut_joints, "train_joints.npy is (cut short|no complete .npy file .*): write it anew"),
+    "no joints given": (options(joints=None), "the third top needs a joints file; data_prep/ writes one"),
+    "net of more persons": (options(identities=150), "train.csv has 5 identities, but the net is made for 150: prepare that "
+                            "split, or write the net anew with python -m prototxt.generate --identities 5"),
+    "batch of more persons": (options(batch_identities=6), "train.csv has 5 identities, but a batch needs 6"),
+    "one person": (one_person, "train.csv has 1 identities, but a batch needs 2"),
+    "no threads": (options(threads=0), "threads must be"),
+    "two means": (options(mean_value=[1, 2]), "mean_value.* one, or three"),
+}
 
 
 @BOTH
-@pytest.mark.parametrize("spoil, sentence", BAD)
-def test_wrong_input_raises_a_sentence(tmp_path, copy, spoil, sentence, twins):
+@pytest.mark.parametrize("name", BAD)
+def test_wrong_input_raises_a_sentence(tmp_path, copy, name, twins):
+    spoil, sentence = BAD[name]
     start = "" if twins else r"layer 'data' \(VideoTripletData\): "
     with pytest.raises(ValueError, match=f"^{start}.*({sentence})"):
         for _ in batches(net_of(tmp_path, copy, twins=twins, **spoil(copy)), 30):
             pass
 
 
-@pytest.mark.parametrize("spoil, sentence", BAD)
-def test_the_program_ends_with_the_sentence(tmp_path, copy, spoil, sentence, request):
+@pytest.mark.parametrize("name", BAD)
+def test_the_program_ends_with_the_sentence(tmp_path, copy, name):
+    spoil, sentence = BAD[name]
     path = write_solver(tmp_path, copy, max_iter=30, **spoil(copy))
     done = subprocess.run([os.path.join(sys.prefix, "bin", "caffe"), "train", "-solver", path], capture_output=True,
                           text=True, env={**os.environ, "GLOG_logtostderr": "1"}, timeout=60)
     assert done.returncode == 1
     assert "stack trace" not in done.stderr and "terminate called" not in done.stderr
-    import re
     assert re.match(rf"caffe: layer 'data' \(VideoTripletData\): .*({sentence})", done.stderr.splitlines()[-1])

@@ -1,6 +1,6 @@
 """The whole pipeline on a small synthetic set: data, training, extraction, evaluation, pictures. `make demo` runs it.
 
-    python tools/demo.py                        # seed 1, into out/demo, with the committed demo net and solver
+    python tools/demo.py                        # seed 1, into out/demo: the net and solver of prototxt/*_demo.prototxt
     python tools/demo.py --seeds 1 2 3          # paired runs over seeds, into out/demo, out/demo_seed2, ...
 
 What you get in out/demo: train.log, loss.png, cmc.png, features/, footage_features/, results.json. A seed decides
@@ -10,6 +10,8 @@ stopped, and a finished one only prints its results again.
 
 import argparse
 import glob
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -71,32 +73,32 @@ def demo(seed):
 
 
 def nets(seed, data, out):
-    """Paths of the solver and of the weights it ends with: the committed ones for seed 1, written into ``out`` else."""
-    if seed == 1:
-        return "prototxt/solver_demo.prototxt", last_weights("prototxt/solver_demo.prototxt")
+    """Writes the run's net and solver into ``out`` (seed 1: the committed ones but for the snapshots' place).
+
+    Snapshots in ``out`` that another recipe left are removed. Returns the paths of the solver and of the last weights.
+    """
     options, solver_options = demo_options(data=data, seed=seed)
-    with replacing(f"{out}/train.prototxt") as stream:
-        stream.write(text(stal.train_net(options)))
-    with replacing(f"{out}/solver.prototxt") as stream:
-        stream.write(text(solver(f"{out}/train.prototxt", f"{out}/snapshot", solver_options)))
-    return f"{out}/solver.prototxt", last_weights(f"{out}/solver.prototxt")
-
-
-def last_weights(solver_path):
-    with open(solver_path) as stream:
-        lines = stream.read()
-    prefix, iterations = (re.search(rf"^{key}: \"?([^\"\n]+)", lines, re.M)[1] for key in ("snapshot_prefix", "max_iter"))
-    return f"{prefix}_iter_{iterations}.caffemodel"
+    net_path, solver_path, prefix = (f"{out}/{name}" for name in ("train.prototxt", "solver.prototxt", "snapshot"))
+    texts = {net_path: text(stal.train_net(options)), solver_path: text(solver(net_path, prefix, solver_options))}
+    with open(f"{data}/train.csv", "rb") as stream:
+        recipe = {"list_sha256": hashlib.sha256(stream.read()).hexdigest(), **texts}
+    stamp = f"{out}/recipe.json"
+    if not os.path.exists(stamp) or json.load(open(stamp)) != recipe:
+        for path in glob.glob(f"{prefix}_iter_*"):
+            os.remove(path)
+        for path, content in texts.items():
+            with replacing(path) as stream:
+                stream.write(content)
+        write_json(stamp, recipe)
+    return solver_path, f"{prefix}_iter_{solver_options.max_iter}.caffemodel"
 
 
 def train(solver_path, weights, out):
     """Runs caffe train, from the last snapshot if there is one; draws the losses."""
     if not os.path.exists(weights):
-        prefix = weights.rsplit("_iter_", 1)[0]
-        os.makedirs(os.path.dirname(prefix), exist_ok=True)
-        states = sorted(glob.glob(f"{prefix}_iter_*.solverstate"), key=lambda path: int(re.findall(r"\d+", path)[-1]))
-        command = [shutil.which("caffe", path=os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]) or "caffe",
-                   "train", "-solver", solver_path, *(["-snapshot", states[-1]] if states else [])]
+        states = sorted(glob.glob(f"{out}/snapshot_iter_*.solverstate"), key=lambda path: int(re.findall(r"\d+", path)[-1]))
+        command = [os.path.join(os.path.dirname(sys.executable), "caffe"), "train", "-solver", solver_path,
+                   *(["-snapshot", states[-1]] if states else [])]
         step("training: " + " ".join(["caffe", *command[1:]]))
         with open(f"{out}/train.log", "a" if states else "w") as log:
             with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:

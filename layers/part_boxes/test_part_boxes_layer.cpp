@@ -125,7 +125,7 @@ TYPED_TEST(PartBoxesLayerTest, TestHandWorked) {
   this->ExpectNear({1.2, 0, 0, -0.2, 0, 0, 0, 0, 0}, this->Diff(0));
 }
 
-// Each gradient that is not 0 is 1 to 2.8, or 0.4 of grow alone: threshold 0.004. The joints' coordinates are 0.3 or
+// Each gradient that is not 0 is 2 to 2.4, or 0.4 of grow alone; half of the squares' are above 2: threshold 0.004. The joints' coordinates are 0.3 or
 // more apart, and no side is nearer than 0.1 to min_side, no edge to the clip: the step is 0.01.
 TYPED_TEST(PartBoxesLayerTest, TestGradient) {
   typedef typename TypeParam::Dtype Dtype;

@@ -123,7 +123,7 @@ TYPED_TEST(TripletLossLayerTest, TestHandWorked) {
   this->ExpectNear({0.3}, this->Top());
 }
 
-// The smallest gradient that is not 0 is 0.25 (ALL), the others are up to 2: threshold 0.001. No hinge of FourVideos
+// Each gradient that is not 0 is 0.25 to 4: threshold 0.001. No hinge of FourVideos
 // is nearer to its corner than 0.15, no two distances of an anchor are nearer than 0.2: the step is 0.01.
 TYPED_TEST(TripletLossLayerTest, TestGradient) {
   typedef typename TypeParam::Dtype Dtype;

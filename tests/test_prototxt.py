@@ -1,0 +1,340 @@
+"""The nets and solvers of prototxt/: current, Table I row by row, parameter counts, names, C++ against twins."""
+
+import glob
+import os
+import re
+import shutil
+from dataclasses import replace
+
+import caffe
+import numpy as np
+import pytest
+from caffe.proto import caffe_pb2
+from google.protobuf import text_format
+
+from data_prep import ilids_vid, synthetic
+from prototxt import generate
+from prototxt.experiments import DEMO_OPTIONS, PAPER, demo
+from prototxt.nets import stal
+
+NETS = {os.path.basename(path): text_format.Parse(open(path).read(), caffe_pb2.NetParameter())
+        for path in glob.glob(os.path.join(generate.HERE, "*.prototxt")) if "solver" not in path}
+PARTS = range(1, 7)
+
+
+# Currentness.
+
+@pytest.fixture
+def committed(tmp_path):
+    for path in glob.glob(os.path.join(generate.HERE, "*.prototxt")):
+        shutil.copy(path, tmp_path)
+    return tmp_path
+
+
+def test_the_committed_files_are_what_the_program_writes():
+    assert generate.check() == ""
+    assert generate.main(["--check"]) == 0
+
+
+def test_an_edited_a_missing_and_a_foreign_file_are_told(committed):
+    assert generate.check(committed) == ""
+    (committed / "foreign.prototxt").write_text('name: "nobody"\n')
+    assert re.search(r'^--- \S*foreign.prototxt$.*^-name: "nobody"$', generate.check(committed), re.M | re.S)
+    (committed / "foreign.prototxt").unlink()
+    path = committed / "solver_ilids.prototxt"
+    path.write_text(path.read_text().replace("base_lr: 0.001", "base_lr: 0.01"))
+    assert "-base_lr: 0.01\n+base_lr: 0.001\n" in generate.check(committed)
+    path.unlink()
+    assert "+base_lr: 0.001\n" in generate.check(committed)
+
+
+def test_the_program_writes_what_it_is_asked_for(tmp_path):
+    generate.main(["--only", "prid", "--identities", "7", "--out", str(tmp_path)])
+    assert sorted(os.listdir(tmp_path)) == ["deploy.prototxt", "solver_prid.prototxt", "train_prid.prototxt"]
+    net = (tmp_path / "train_prid.prototxt").read_text()
+    assert "identities: 7\n" in net and net.count("num_output: 7\n") == 2
+    assert f'"{tmp_path}/train_prid.prototxt"' in (tmp_path / "solver_prid.prototxt").read_text()
+    assert (tmp_path / "deploy.prototxt").read_bytes() == open(f"{generate.HERE}/deploy.prototxt", "rb").read()
+
+
+# Table I and what else is known of the full net.
+
+class Shapes:
+    """What Caffe makes of a net."""
+
+    def __init__(self, net):
+        self.blobs = {name: tuple(blob.data.shape) for name, blob in net.blobs.items()}
+        self.params = {name: [tuple(blob.data.shape) for blob in blobs] for name, blobs in net.params.items()}
+
+    def count(self, pattern=""):
+        """Parameters of the layers whose names begin with the pattern."""
+        return sum(int(np.prod(shape)) for name, shapes in self.params.items() if re.match(pattern, name)
+                   for shape in shapes)
+
+
+def load(proto, path):
+    path.write_text(str(proto))
+    return caffe.Net(str(path), caffe.TRAIN)
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """Shapes of the net of iLIDS-VID, fed by hand instead of from a list of 150 persons."""
+    proto = caffe_pb2.NetParameter()
+    proto.CopyFrom(NETS["train_ilids.prototxt"])
+    inputs = caffe_pb2.LayerParameter(name="data", type="Input", top=proto.layer[0].top)
+    for shape in ((24, 3, 224, 224), (3,), (24, 14, 3)):
+        inputs.input_param.shape.add(dim=shape)
+    proto.layer[0].CopyFrom(inputs)
+    return Shapes(load(proto, tmp_path_factory.mktemp("full") / "net.prototxt"))
+
+
+# Layer, kernel, stride, output. Table I prints the first six sizes twice as large, and a stride of 2 for 3a.
+TABLE_1 = [
+    ("conv1/7x7_s2", 7, 2, (64, 112, 112)),
+    ("pool1/3x3_s2", 3, 2, (64, 56, 56)),
+    ("conv2/3x3_reduce", 1, 1, (64, 56, 56)),
+    ("conv2/3x3", 3, 1, (192, 56, 56)),
+    ("pool2/3x3_s2", 3, 2, (192, 28, 28)),
+    ("inception_3a", None, 1, (256, 28, 28)),
+    ("inception_3b", None, 1, (320, 28, 28)),
+    ("inception_3c", None, 2, (576, 14, 14)),
+    ("inception_4a", None, 1, (576, 14, 14)),
+    ("inception_4b", None, 1, (576, 14, 14)),
+    ("inception_4c", None, 1, (576, 14, 14)),
+    ("ran_conv1", 1, 1, (64, 14, 14)),
+    ("ran_pool1", 3, 2, (64, 7, 7)),
+    ("ran_conv2", 3, 1, (192, 7, 7)),
+    ("deconv", 4, 2, (192, 14, 14)),
+    ("conv3", 1, 1, (576, 14, 14)),
+    ("inception_4d", None, 1, (576, 14, 14)),
+    ("inception_4e", None, 2, (1024, 7, 7)),
+    ("inception_5a", None, 1, (1024, 7, 7)),
+    ("inception_5b", None, 1, (1024, 7, 7)),
+    ("pool5/7x7_s1", "all", 1, (1024, 1, 1)),
+    *[row for r in PARTS for row in ((f"inception_4c_part{r}", None, 1, (576, 8, 8)),
+                                     (f"inception_4d_part{r}", None, 1, (576, 8, 8)),
+                                     (f"inception_4e_part{r}", None, 2, (1024, 4, 4)))],
+]
+
+
+def layers(name="train_ilids.prototxt"):
+    return {layer.name: layer for layer in NETS[name].layer}
+
+
+def kernel_and_stride(layer):
+    if layer.type == "Pooling":
+        param = layer.pooling_param
+        return "all" if param.global_pooling else param.kernel_size, param.stride
+    (kernel,), (stride,) = layer.convolution_param.kernel_size, layer.convolution_param.stride
+    return kernel, stride
+
+
+@pytest.mark.parametrize("name, kernel, stride, output", TABLE_1)
+def test_table_1(full, name, kernel, stride, output):
+    net = layers()
+    if kernel is None:  # an inception block strides in the last 3x3 of both branches and in its pooling
+        assert full.blobs[f"{name}/output"] == (24, *output)
+        for last in ("3x3", "double3x3b", "pool"):
+            assert kernel_and_stride(net[f"{name}/{last}"]) == (3, stride)
+        for inner in ("3x3_reduce", "double3x3_reduce"):
+            assert kernel_and_stride(net[f"{name}/{inner}"]) == (1, 1)
+        assert kernel_and_stride(net[f"{name}/double3x3a"]) == (3, 1)
+    else:
+        assert full.blobs[name] == (24, *output)
+        assert kernel_and_stride(net[name]) == (kernel, stride)
+
+
+def test_what_follows_what():
+    net = layers()
+    source = {top: layer for layer in NETS["train_ilids.prototxt"].layer for top in layer.top
+              if top not in layer.bottom}
+
+    def reads(name, block):
+        """Whether all that begins with the name reads the block's output, or nothing but itself."""
+        bottoms = {bottom for key, layer in net.items() if key.startswith(f"{name}/") or key == name
+                   for bottom in layer.bottom}
+        return {source[bottom].name for bottom in bottoms if not source[bottom].name.startswith(name)} == {block}
+
+    for name, before in (("inception_4c", "inception_4b/output"), ("ran_conv1", "inception_4c/output"),
+                         ("inception_4d", "ran_output"), ("pool5/7x7_s1", "inception_5b/output")):
+        assert reads(name, before), name
+    assert list(net["ran_product"].bottom) == ["inception_4c/output", "conv3"]
+    assert list(net["ran_output"].bottom) == ["inception_4c/output", "ran_product"]
+    assert [net[f"ran_{name}"].eltwise_param.operation for name in ("product", "output")] == [
+        caffe_pb2.EltwiseParameter.PROD, caffe_pb2.EltwiseParameter.SUM]
+    assert net["ran_mask"].type == "Sigmoid" and list(net["ran_mask"].top) == ["conv3"]
+    for r in PARTS:
+        assert list(net[f"roi{r}"].bottom) == ["inception_4b/output", f"boxes{r}"]
+        assert reads(f"inception_4c_part{r}", f"roi{r}")
+        assert reads(f"fc_part{r}", f"inception_4e_part{r}/output")
+        pooling = net[f"roi{r}"].roi_pooling_param
+        assert (pooling.pooled_h, pooling.pooled_w, pooling.spatial_scale) == (8, 8, 1 / 16)
+
+
+def test_shapes_of_the_main_blobs(full):
+    wanted = {"data": (24, 3, 224, 224), "label": (3,), "joints": (24, 14, 3), "global": (24, 1024),
+              "video_global": (3, 1024), "classifier_global": (3, 150), "distance_global": (3, 3), "scores": (24, 6),
+              "attention": (24, 6), "video_parts": (3, 6, 1024), "video_attention": (3, 6), "distance_local": (3, 3),
+              "stan_conv1": (24, 64, 112, 112), "stan_pool1": (24, 64, 56, 56), "stan_conv3": (24, 64, 56, 56),
+              **{f"boxes{r}": (24, 5) for r in PARTS}, **{f"roi{r}": (24, 576, 8, 8) for r in PARTS},
+              **{f"part{r}": (24, 1024) for r in PARTS},
+              **{f"loss_{name}": () for name in ("cls", "tri_global", "tri_local", "consistency")}}
+    assert {name: full.blobs[name] for name in wanted} == wanted
+
+
+# Weights of the convolutions of each block: in, through and out of it by the widths of Inception-BN.
+CONVOLUTIONS = {"3a": 218112, "3b": 259072, "3c": 384000, "4a": 608256, "4b": 663552, "4c": 893952, "4d": 1105920,
+                "4e": 1437696, "5a": 2179072, "5b": 2276352}
+TRUNK = r"conv[12]/|inception_..(/|$)"
+
+
+def test_parameter_counts(full):
+    for block, count in CONVOLUTIONS.items():
+        assert full.count(rf"inception_{block}/[^/]*$") == count, block
+    stem = 64 * 3 * 49 + 64 * 64 + 192 * 64 * 9
+    assert full.count(TRUNK + r".*(?<!/bn)(?<!/sc)$") == sum(CONVOLUTIONS.values()) + stem == 10150080
+    assert full.count(TRUNK) == 10189957
+    assert full.count("ran_|deconv|conv3") == 850243
+    assert full.count("inception_.*_part1/") == 3449875
+    assert full.count("fc_part") == 6 * (16384 * 1024 + 1024)
+    assert full.count("stan_") == 64 * 3 * 49 + 64 + 2 * (64 * 64 * 9 + 64) + 6 * (64 * 8 * 8 + 1)
+    assert full.count("loss_consistency") == 6 * 150 * 1024
+    assert full.count() == 133592000
+
+
+def test_without_ran_only_ran_is_missing():
+    options, _ = PAPER["ilids"]
+    names = {layer.name for layer in stal.train_net(replace(options, ran=False)).layer}
+    assert {name.split("/")[0] for name in set(layers()) - names} == {
+        "ran_conv1", "ran_pool1", "ran_conv2", "deconv", "conv3", "ran_mask", "ran_product", "ran_output"}
+
+
+def test_the_trunks_names_are_those_of_the_published_weights(full):
+    """lim0606's caffe-googlenet-bn: BatchNorm, Scale and ReLU of each convolution, and the blocks' branches."""
+    blocks = {"3a": "1x1 3x3 double pool_proj", "3c": "3x3 double", "4d": "1x1 3x3 double pool_proj", "4e": "3x3 double",
+              "5b": "1x1 3x3 double pool_proj"}
+    branches = {"1x1": ["1x1"], "3x3": ["3x3_reduce", "3x3"], "pool_proj": ["pool_proj"],
+                "double": ["double3x3_reduce", "double3x3a", "double3x3b"]}
+    convolutions = {"conv1/7x7_s2", "conv2/3x3_reduce", "conv2/3x3"}
+    for block in CONVOLUTIONS:
+        wanted = {f"inception_{block}/{name}" for branch in blocks.get(block, blocks["3a"]).split()
+                  for name in branches[branch]}
+        assert {name for name in full.params if re.fullmatch(rf"inception_{block}/[^/]*", name)} == wanted
+        convolutions |= wanted
+        assert {f"inception_{block}/pool", f"inception_{block}/output"} <= set(layers())
+    assert len(convolutions) == 3 + 8 * 7 + 2 * 5
+    for name in convolutions:
+        (weights,), bn, scale = full.params[name], full.params[f"{name}/bn"], full.params[f"{name}/bn/sc"]
+        assert len(weights) == 4 and bn == [(weights[0],), (weights[0],), (1,)] and scale == [(weights[0],)] * 2
+        assert layers()[f"{name}/bn/sc/relu"].type == "ReLU"
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_names_are_given_and_unique(name):
+    names = [layer.name for layer in NETS[name].layer]
+    assert len(names) == len(set(names))
+    for layer in NETS[name].layer:
+        for given in (layer.name, *layer.top):
+            assert not re.fullmatch(r"[A-Z]\w*\d+", given), f"{given} is a name that NetSpec made up"
+
+
+@pytest.mark.parametrize("train, deploy", [(name, "deploy_demo.prototxt" if "demo" in name else "deploy.prototxt")
+                                           for name in NETS if "deploy" not in name])
+def test_the_net_for_deployment_is_a_part_of_the_net_for_training(train, deploy):
+    trained, inputs = layers(train), []
+    for layer in NETS[deploy].layer:
+        if layer.type == "Input":
+            inputs += layer.top
+        else:
+            assert layer == trained[layer.name]
+    assert inputs == ["data", "joints"]
+    tops = {top for layer in NETS[deploy].layer for top in layer.top}
+    assert {"global", "scores", *(f"part{r}" for r in PARTS)} <= tops
+
+
+@pytest.mark.parametrize("name, identities", [("prid", 89), ("mars", 625)])
+def test_the_papers_nets_differ_in_data_and_identities_only(name, identities):
+    ours, ilids = (str(NETS[f"train_{data}.prototxt"]) for data in (name, "ilids"))
+    assert f"identities: {identities}\n" in ours and ours.count(f"num_output: {identities}\n") == 2
+    assert ours == ilids.replace("ilids", name).replace(" 150\n", f" {identities}\n")
+
+
+@pytest.mark.parametrize("name, iterations", [("ilids", 13500), ("prid", 6500), ("mars", 150000)])
+def test_the_papers_solvers(name, iterations):
+    path = os.path.join(generate.HERE, f"solver_{name}.prototxt")
+    solver = text_format.Parse(open(path).read(), caffe_pb2.SolverParameter())
+    assert solver.train_net == f"prototxt/train_{name}.prototxt" and solver.type == "SGD"
+    assert [solver.max_iter, solver.lr_policy, list(solver.stepvalue)] == [
+        iterations, "multistep", [round(iterations / 3), round(iterations * 2 / 3)]]
+    found = [solver.base_lr, solver.momentum, solver.weight_decay, solver.gamma]
+    assert found == np.float32([0.001, 0.9, 0.0002, 0.5]).tolist()
+    assert 0 < solver.snapshot < iterations and solver.snapshot_prefix == f"snapshots/{name}"
+
+
+def test_the_papers_losses():
+    net = layers()
+    weights = {layer.name: list(layer.loss_weight) for layer in net.values() if layer.loss_weight}
+    assert weights == {"loss_cls": [1], "loss_tri_global": [1], "loss_tri_local": np.float32([0.3]).tolist(),
+                       "loss_consistency": [1]}
+    margins = [net[f"loss_tri_{name}"].triplet_loss_param.margin for name in ("global", "local")]
+    assert margins == np.float32([1.2, 0.8]).tolist()
+    data = net["data"].video_triplet_data_param
+    assert [data.frames, data.new_height, data.new_width, data.batch_identities, data.scale] == [8, 224, 224, 0, 1]
+    assert list(data.mean_value) == [104, 117, 123]
+
+
+# The small net on data, in C++ and of twins.
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A prepared synthetic set of 8 persons, 4 of them for training."""
+    root = tmp_path_factory.mktemp("data")
+    synthetic.main(["--root", str(root), "--identities", "8", "--length", "2", "4", "--workers", "1"])
+    ilids_vid.main(["--root", str(root)])
+    return str(root)
+
+
+SMALL = dict(identities=4, frames=2, batch_identities=2)
+
+
+def gradients(net):
+    net.clear_param_diffs()
+    net.backward()
+    return {f"{name} {i}": blob.diff.copy() for name, blobs in net.params.items() for i, blob in enumerate(blobs)}
+
+
+CHANGES = [
+    {},
+    dict(batch_identities=0, triplets="ORDERED", attention_norm="L1", consistency_input="FRAMES"),  # as in the paper
+    dict(roi="ROIAlign", feature_norm="L2_UNIT", consistency_input="WEIGHTED_FRAMES", triplets="HARD", sums=True),
+    dict(ran=False, gradient="PAPER", stan_batch_norm=False),
+    dict(ran_input="4b", frames=1),
+]
+
+
+@pytest.mark.parametrize("changes", CHANGES)
+def test_the_twins_net_is_the_layers_net(tmp_path, data, changes):
+    options, _ = demo(data, **{**SMALL, **changes})
+    net, other = (load(stal.train_net(replace(options, twins=twins)), tmp_path / f"{twins}.prototxt")
+                  for twins in (False, True))
+    assert "Python" not in {layer.type for layer in net.layers}
+    assert "Python" in {layer.type for layer in other.layers}
+    net.save(str(tmp_path / "weights.caffemodel"))
+    other.copy_from(str(tmp_path / "weights.caffemodel"))
+    net.forward()
+    other.forward()
+    for name in ("label", "joints"):
+        np.testing.assert_allclose(other.blobs[name].data, net.blobs[name].data, atol=1e-4)
+    # Two versions of OpenCV resize: from here on the same pixels.
+    assert np.abs(other.blobs["data"].data - net.blobs["data"].data).max() <= 2 * options.scale
+    other.blobs["data"].data[...] = net.blobs["data"].data
+    other.forward(start=other._layer_names[1])
+    for name in net.outputs:
+        assert 0 < net.blobs[name].data < 100
+        np.testing.assert_allclose(other.blobs[name].data, net.blobs[name].data, rtol=1e-5, err_msg=name)
+    found, wanted = gradients(other), gradients(net)
+    assert found.keys() == wanted.keys()
+    for name, gradient in wanted.items():
+        assert gradient.any() or "/bn " in name, name
+        np.testing.assert_allclose(found[name], gradient, rtol=0, atol=1e-3 * np.abs(gradient).max(), err_msg=name)
