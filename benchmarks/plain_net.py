@@ -1,4 +1,4 @@
-"""A Caffe net as plain files, for an interpreter that has neither Caffe nor protobuf (torch_net.py reads them).
+"""A Caffe net as plain files, which torch_net.py reads where there is neither Caffe nor protobuf.
 
     net.json    {"name": ..., "layers": [{"name", "type", "bottom", "top", "loss_weight", "param"}]}
                 param: the options of the layer's own message, defaults filled in, and "loss_param"
@@ -23,8 +23,8 @@ _MESSAGE = {"Deconvolution": "Convolution"}
 def with_inputs(net, frames):
     """A copy of a NetParameter for F = ``frames`` frames that come from Input layers.
 
-    VideoTripletData becomes the Inputs data (F, 3, H, W), label (V) and joints (F, 14, 3), V = F / T; an Input that is
-    there already gets F as its first axis.
+    VideoTripletData becomes the Inputs data (F, 3, H, W), label (V) and joints (F, 14, 3), V = F / T; an
+    Input that is there already gets F as its first axis.
 
     Raises:
         InputError: the frames do not make whole videos.
@@ -40,8 +40,8 @@ def with_inputs(net, frames):
             continue
         param = layer.video_triplet_data_param
         if frames % param.frames:
-            raise InputError(f"{net.name} trains on videos of {param.frames} frames, of which {frames} frames make no "
-                             "whole number: give a multiple")
+            raise InputError(f"{net.name} trains on videos of {param.frames} frames, and {frames} frames "
+                             "make no whole number of them: give a multiple")
         shapes = ((frames, 3, param.new_height, param.new_width), (frames // param.frames,), (frames, 14, 3))
         for top, shape in zip(layer.top, shapes):
             made = result.layer.add(name=top, type="Input", top=[top])
@@ -52,13 +52,14 @@ def with_inputs(net, frames):
 def random_inputs(net, seed):
     """What to feed a net of ``with_inputs`` with: {blob: float32 array}.
 
-    data: normal, deviation 60, as of frames with values 0..255 less their mean; label: (a, p, n) = (0, 0, 1), (2, 2, 3),
-    ...; joints: the upright template.
+    data: normal, deviation 60, as of frames with values 0..255 less their mean; label: triplets 0, 0, 1,
+    2, 2, 3, ...; joints: the upright template.
 
     Raises:
         InputError: a training net whose videos do not make whole triplets.
     """
-    shapes = {layer.top[0]: tuple(layer.input_param.shape[0].dim) for layer in net.layer if layer.type == "Input"}
+    shapes = {layer.top[0]: tuple(layer.input_param.shape[0].dim)
+              for layer in net.layer if layer.type == "Input"}
     random = np.random.default_rng(seed)
     height, width = shapes["data"][2:]
     result = {"data": random.normal(0, 60, shapes["data"]),
@@ -78,7 +79,8 @@ def write(folder, net, parameters, inputs):
         net: NetParameter without data layers.
         parameters: {layer: [array, ...]}; inputs: {blob: array}.
     """
-    write_json(os.path.join(folder, "net.json"), {"name": net.name, "layers": [_plain(layer) for layer in net.layer]})
+    layers = [_plain(layer) for layer in net.layer]
+    write_json(os.path.join(folder, "net.json"), {"name": net.name, "layers": layers})
     arrays = {f"input:{name}": value for name, value in inputs.items()}
     for layer, blobs in parameters.items():
         arrays.update({f"{layer}:{number}": blob for number, blob in enumerate(blobs)})

@@ -1,8 +1,8 @@
-"""The layers of a Caffe net in PyTorch, written from Caffe's semantics and the paper's equations, not from our C++.
+"""The layers of a Caffe net in PyTorch, from Caffe's semantics and the paper's equations, not from our C++.
 
-Each function takes (param, bottoms, blobs): the layer's options as plain_net.py writes them, its bottoms and its
-parameter blobs as tensors; it returns the list of the tops. Backward is autograd's. ``LAYERS`` has them by type;
-BatchNorm with its Scale keeps a state and is in torch_net.py.
+Each function takes (param, bottoms, blobs): the layer's options as plain_net.py writes them, its bottoms and
+its parameter blobs as tensors; it returns the list of the tops. Backward is autograd's. ``LAYERS`` has them
+by type; BatchNorm with its Scale keeps a state and is in torch_net.py.
 
 Shapes: F = V T frames, video-major, R parts, C channels, K identities.
 """
@@ -24,8 +24,8 @@ def convolution(param, bottoms, blobs):
 
 def deconvolution(param, bottoms, blobs):
     """The transpose of a convolution; its blob is (C, C' / group, h, w)."""
-    return [F.conv_transpose2d(bottoms[0], *_weights(blobs), _pair(param, "stride", 1), _pair(param, "pad", 0), 0,
-                               param["group"], _pair(param, "dilation", 1))]
+    return [F.conv_transpose2d(bottoms[0], *_weights(blobs), _pair(param, "stride", 1),
+                               _pair(param, "pad", 0), 0, param["group"], _pair(param, "dilation", 1))]
 
 
 def pooling(param, bottoms, blobs):
@@ -96,7 +96,7 @@ def part_boxes(param, bottoms, blobs):
     limits = joints.new_tensor([param["clip_width"], param["clip_height"]])
     for part in [part["joint"] for part in param["part"]] or PARTS:
         points = joints[:, [joint - 1 for joint in part], :2]
-        low, high = points.amin(1), points.amax(1)
+        low, high = points.min(1).values, points.max(1).values   # of the first joint on ties, as amin is not
         centre, half = (low + high) / 2, (high - low) * (0.5 + param["grow"])
         half = half.clamp(min=param["min_side"] / 2)
         low, high = (torch.where(limits > 0, edge.clamp(min=0).minimum(limits - 1), edge)
@@ -108,8 +108,8 @@ def part_boxes(param, bottoms, blobs):
 def roi_pooling(param, bottoms, blobs):
     """Fast R-CNN's: maps (N, C, H, W), boxes (M, 5) in input pixels -> (M, C, h, w).
 
-    A box's bins are those of adaptive max pooling on its crop. Where it leaves the map, the crop is filled with minus
-    infinity, so that bins are clipped to the map; a bin without a pixel is 0.
+    A box's bins are those of adaptive max pooling on its crop. Where it leaves the map, the crop is filled
+    with minus infinity, so that bins are clipped to the map; a bin without a pixel is 0.
     """
     maps, boxes = bottoms
     pooled, size = (param["pooled_h"], param["pooled_w"]), maps.shape[2:]
@@ -121,7 +121,8 @@ def roi_pooling(param, bottoms, blobs):
         crop = maps[int(index):int(index) + 1]
         if any(outside):
             crop = F.pad(crop, outside, value=-math.inf)
-            left, right, top, bottom = left + outside[0], right + outside[0], top + outside[2], bottom + outside[2]
+            left, right = left + outside[0], right + outside[0]
+            top, bottom = top + outside[2], bottom + outside[2]
         bins = F.adaptive_max_pool2d(crop[:, :, top:bottom + 1, left:right + 1], pooled)
         tops.append(torch.where(bins == -math.inf, 0, bins) if any(outside) else bins)
     return [torch.cat(tops)]
@@ -150,7 +151,8 @@ def attention_distance(param, bottoms, blobs):
     if not param["spatial"]:
         weights = torch.ones_like(weights)
     weights = torch.where((weights == 0).all(1, keepdim=True), 1, weights)
-    weights = weights / torch.linalg.vector_norm(weights, {"L1": 1, "L2": 2}[param["norm"]], dim=1, keepdim=True)
+    order = {"L1": 1, "L2": 2}[param["norm"]]
+    weights = weights / torch.linalg.vector_norm(weights, order, dim=1, keepdim=True)
     distances = _distances(_unit(parts, param).transpose(0, 1))
     return [torch.einsum("ir,jr,rij->ij", weights, weights, distances)]
 
@@ -174,7 +176,8 @@ def triplet_loss(param, bottoms, blobs):
             gaps = (distances.masked_fill(~positive, -math.inf).max(1).values
                     - distances.masked_fill(~negative, math.inf).min(1).values)[whole]
         else:
-            gaps = (distances.unsqueeze(2) - distances.unsqueeze(1))[positive.unsqueeze(2) & negative.unsqueeze(1)]
+            gaps = distances.unsqueeze(2) - distances.unsqueeze(1)
+            gaps = gaps[positive.unsqueeze(2) & negative.unsqueeze(1)]
     return [_normalised(F.relu(gaps + param["margin"]), max(len(gaps), 1), param)]
 
 
@@ -186,7 +189,8 @@ def consistency_loss(param, bottoms, blobs):
     else:
         features, label = torch.stack(bottoms[:parts], 1), bottoms[parts].repeat_interleave(param["frames"])
     logits = torch.einsum("nrc,rkc->nrk", features, blobs[0])
-    losses = F.cross_entropy(logits.transpose(1, 2), label.long().unsqueeze(1).expand(-1, parts), reduction="none")
+    targets = label.long().unsqueeze(1).expand(-1, parts)
+    losses = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
     count = losses.numel()
     if param["input"] == "WEIGHTED_FRAMES":
         fractions = _fractions(bottoms[-1].reshape(-1, param["frames"], parts))
@@ -195,11 +199,12 @@ def consistency_loss(param, bottoms, blobs):
 
 
 LAYERS = {
-    "Convolution": convolution, "Deconvolution": deconvolution, "Pooling": pooling, "ReLU": relu, "Sigmoid": sigmoid,
-    "InnerProduct": inner_product, "Concat": concat, "Eltwise": eltwise, "Flatten": flatten, "Reshape": reshape,
-    "SoftmaxWithLoss": softmax_with_loss, "PartBoxes": part_boxes, "ROIPooling": roi_pooling,
-    "L1Normalize": l1_normalize, "AttentionPooling": attention_pooling, "AttentionDistance": attention_distance,
-    "PairwiseDistance": pairwise_distance, "TripletLoss": triplet_loss, "ConsistencyLoss": consistency_loss,
+    "Convolution": convolution, "Deconvolution": deconvolution, "Pooling": pooling, "ReLU": relu,
+    "Sigmoid": sigmoid, "InnerProduct": inner_product, "Concat": concat, "Eltwise": eltwise,
+    "Flatten": flatten, "Reshape": reshape, "SoftmaxWithLoss": softmax_with_loss, "PartBoxes": part_boxes,
+    "ROIPooling": roi_pooling, "L1Normalize": l1_normalize, "AttentionPooling": attention_pooling,
+    "AttentionDistance": attention_distance, "PairwiseDistance": pairwise_distance,
+    "TripletLoss": triplet_loss, "ConsistencyLoss": consistency_loss,
 }
 
 
@@ -231,11 +236,11 @@ def _fractions(scores):
 
 
 def _unit(features, param):
-    """Features, brought to unit length with feature_norm: L2_UNIT; a row of zeros stays."""
+    """Features, of unit length with feature_norm: L2_UNIT; a row of zeros stays and gets no gradient."""
     if param["feature_norm"] == "UNNORMALIZED":
         return features
     length = torch.linalg.vector_norm(features, dim=-1, keepdim=True)
-    return features / torch.where(length == 0, 1, length)
+    return torch.where(length == 0, 0, features / torch.where(length == 0, 1, length))
 
 
 def _distances(features):
@@ -253,4 +258,4 @@ def _normalised(losses, count, param):
 
 def _exact(param):
     if param["gradient"] != "EXACT":
-        raise NotImplementedError("the printed gradient is not the derivative of anything: autograd cannot give it")
+        raise NotImplementedError("autograd cannot give the printed gradient: it is not the derivative")

@@ -1,10 +1,10 @@
-"""A Caffe net in PyTorch, built from the files of plain_net.py. Runs where there is PyTorch and NumPy, and no Caffe.
+"""A Caffe net in PyTorch, from the files of plain_net.py. It needs PyTorch and NumPy, and no Caffe.
 
     python benchmarks/torch_net.py FOLDER step|extract --threads N
 
-is what cpu_step.py starts: it prints the versions as a line of JSON, then for each line that it reads, ``nchw`` or
-``channels_last``, does one training step (forward, backward; no update) or one forward pass in test mode in that memory
-layout and prints {"ms": ..., "norms": {output blob: its L2 norm}}.
+is what cpu_step.py starts: it prints the versions as a line of JSON, then for each line that it reads,
+``nchw`` or ``channels_last``, does one training step (forward, backward; no update) or one forward pass in
+test mode in that memory layout and prints {"ms": ..., "norms": {output blob: its L2 norm}}.
 """
 
 import argparse
@@ -38,8 +38,8 @@ class Step:
 class BatchNormScale:
     """Caffe's BatchNorm and the Scale with bias behind it, in one call as PyTorch has them.
 
-    Caffe stores sums: mean and variance are the first two blobs divided by the third, which a training pass makes
-    ``fraction`` times itself plus 1. That is PyTorch's running average with a momentum of 1 over the third blob.
+    Caffe stores sums: mean and variance are the first two blobs divided by the third, which a training pass
+    makes ``fraction`` times itself plus 1. That is PyTorch's running average with a momentum of 1 over it.
     """
 
     def __init__(self, param, mean, variance, factor, training):
@@ -81,22 +81,29 @@ class TorchNet:
         made = torch.tensor(array, dtype=self._dtype)
         return made.contiguous(memory_format=self._format) if made.dim() == 4 else made
 
+    def inputs(self, arrays):
+        """What the net is fed with, of arrays.npz: {blob: tensor}."""
+        return {name.removeprefix("input:"): self.tensor(array)
+                for name, array in arrays.items() if name.startswith("input:")}
+
     def run(self, inputs, keep_all=False):
         """Forward. inputs: {blob: tensor}. Returns {blob: tensor} of the outputs, or of all blobs.
 
-        Of blobs that Caffe computes in place the last state is there. The blob between BatchNorm and Scale is not
-        computed: under its name lies what the convolution gave.
+        Of blobs that Caffe computes in place the last state is there. The blob between BatchNorm and Scale is
+        not computed: under its name lies what the convolution gave.
         """
         blobs = dict(inputs)
         for step in self._steps:
-            blobs.update(zip(step.top, step.function(step.param, [blobs[name] for name in step.bottom], step.blobs)))
+            tops = step.function(step.param, [blobs[name] for name in step.bottom], step.blobs)
+            blobs.update(zip(step.top, tops))
             for name in () if keep_all else step.done:
                 del blobs[name]
         return blobs
 
     def loss(self, blobs):
         """The weighted sum of the losses."""
-        return sum(weight * blobs[top] for step in self._steps for top, weight in zip(step.top, step.loss_weight))
+        return sum(weight * blobs[top]
+                   for step in self._steps for top, weight in zip(step.top, step.loss_weight))
 
     def clear_gradients(self):
         for blob in self._learned():
@@ -161,7 +168,8 @@ def extract(net, inputs):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder")
     parser.add_argument("work", choices=("step", "extract"))
     parser.add_argument("--threads", type=int, default=1)
@@ -170,13 +178,12 @@ def main(argv=None):
     layers, arrays = read(options.folder)
     work, nets = {"step": train_step, "extract": extract}[options.work], {}
     print(json.dumps({"torch": torch.__version__, "torch_threads": torch.get_num_threads(),
-                      "torch_instructions": torch.backends.cpu.get_cpu_capability()}), flush=True)
+                      "torch_kernels": torch.backends.cpu.get_cpu_capability()}), flush=True)
     for line in sys.stdin:
         layout = line.strip()
         if layout not in nets:
             net = TorchNet(layers, arrays, options.work == "step", layout == "channels_last")
-            nets[layout] = net, {name.removeprefix("input:"): net.tensor(array) for name, array in arrays.items()
-                                 if name.startswith("input:")}
+            nets[layout] = net, net.inputs(arrays)
         start = time.perf_counter()
         blobs = work(*nets[layout])
         ms = 1000 * (time.perf_counter() - start)

@@ -123,9 +123,10 @@ INPUTS = {
     "WEIGHTED_FRAMES": labelled(features(2, 6, 5), 1, 3, scores=positive(6, 2)),
     "AGGREGATED": labelled({"parts": random(2, 2, 5)}, 1, 3),
 }
-# Inside; the whole map; off to the left, to the right; partly off; no area; ends that round from halves; reversed.
+# Inside; the whole map; off to the left, to the right; partly off; no area; rounding from halves; reversed.
 ROIS = ([0, 3.2, 5.1, 40.7, 60.3], [1, 0, 0, 79.2, 95.3], [1, -200, -150, -90, -60], [0, 300, 301, 400, 500],
-        [0, -20.3, -9.1, 37.7, 130.9], [1, 33.3, 20.2, 33.3, 20.2], [0, -8, 8, 24, 40], [1, 50.3, 60.2, 20.1, 30.9])
+        [0, -20.3, -9.1, 37.7, 130.9], [1, 33.3, 20.2, 33.3, 20.2], [0, -8, 8, 24, 40],
+        [1, 50.3, 60.2, 20.1, 30.9])
 JOINTS = 40 * random(3, 14, 3)
 
 CASES = {
@@ -154,7 +155,8 @@ CASES = {
     "ConsistencyLoss": [
         *[(INPUTS[name], dict(input=name, normalization=normalization, num_output=4, frames=3))
           for name in INPUTS for normalization in ("VALID", "NONE")],
-        *[(labelled(features(2, 6, 5), 1, 3, scores=scores), dict(input="WEIGHTED_FRAMES", num_output=4, frames=3))
+        *[(labelled(features(2, 6, 5), 1, 3, scores=scores),
+           dict(input="WEIGHTED_FRAMES", num_output=4, frames=3))
           for scores in (FIRST_SCORELESS, PART_SCORELESS)],
         (labelled(features(1, 2, 1), 0, 1), dict(num_output=2, frames=1)),
         (labelled(features(6, 16, 33), 0, 9), dict(num_output=10)),
@@ -188,7 +190,8 @@ CASES = {
     ],
     "ROIAlign": [
         *[(maps(6, 5, ROIS), dict(pooled_h=h, pooled_w=w, spatial_scale=1 / 16, **options))
-          for h, w in ((2, 3), (1, 1), (8, 8)) for options in ({}, dict(sampling_ratio=1), dict(sampling_ratio=3))],
+          for h, w in ((2, 3), (1, 1), (8, 8))
+          for options in ({}, dict(sampling_ratio=1), dict(sampling_ratio=3))],
         (maps(6, 5, [[1, 0.7, 1.3, 3.9, 4.2]]), dict(pooled_h=2, pooled_w=2)),
         (maps(1, 1, ROIS), dict(pooled_h=2, pooled_w=2, spatial_scale=1 / 16)),
     ],
@@ -201,14 +204,16 @@ CASES = {
     ],
     "SpatialSoftArgMax": [
         *[(dict(maps=random(2, 14, 5, 3)), dict(mode=mode, **options)) for mode in ("ARG_MAX", "SOFT")
-          for options in ({}, dict(stride=8), dict(joints=2), dict(channel=[13, 0, 13]), dict(beta=20, stride=4))],
+          for options in ({}, dict(stride=8), dict(joints=2), dict(channel=[13, 0, 13]),
+                          dict(beta=20, stride=4))],
         *[(dict(maps=np.zeros((1, 2, 3, 4))), dict(mode=mode, joints=2)) for mode in ("ARG_MAX", "SOFT")],
         (dict(maps=random(1, 1, 1, 1)), dict(mode="SOFT", joints=1)),
         (dict(maps=1e4 * random(1, 1, 3, 4)), dict(mode="SOFT", joints=1)),
     ],
     "TripletLoss": [
         *[(triplets(*label), dict(margin=0.3, triplets=kind, normalization=normalization))
-          for kind, label in (("ORDERED", (1, 1, 0, 4, 4, 1)), ("ALL", (1, 0, 1, 1, 0, 5)), ("HARD", (1, 0, 1, 1, 0, 5)))
+          for kind, label in (("ORDERED", (1, 1, 0, 4, 4, 1)), ("ALL", (1, 0, 1, 1, 0, 5)),
+                              ("HARD", (1, 0, 1, 1, 0, 5)))
           for normalization in ("VALID", "NONE")],
         *[(triplets(*label), dict(margin=0.3, triplets=kind)) for kind in ("ALL", "HARD")
           for label in ((2, 2, 2), (0, 1, 2), (1,))],
@@ -219,7 +224,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("layer, case", [(layer, case) for layer in CASES for case in range(len(CASES[layer]))])
+@pytest.mark.parametrize("layer, case", [(layer, i) for layer in CASES for i in range(len(CASES[layer]))])
 def test_the_layer_is_its_twin(tmp_path, layer, case):
     bottoms, options = CASES[layer][case]
     compare(*(run(tmp_path, twins, layer, bottoms, **options) for twins in (False, True)))
@@ -256,11 +261,12 @@ BIN = dict(pooled_h=1, pooled_w=1)
     ("ConsistencyLoss", labelled(features(1, 6, 5), 1, 3), dict(frames=3), "num_output"),
     ("ConsistencyLoss", labelled(features(1, 6, 5), 1, 3), dict(num_output=4, frames=4), "6 rows"),
     ("ConsistencyLoss", labelled(features(1, 6, 5), 1), dict(num_output=4, frames=3), "label"),
-    ("ConsistencyLoss", labelled(features(1, 6, 5), 1, 4), dict(num_output=4, frames=3), "label 4 .*none of 0 .. 3"),
+    ("ConsistencyLoss", labelled(features(1, 6, 5), 1, 4), dict(num_output=4, frames=3), "label 4 .*none"),
     ("ConsistencyLoss", labelled(features(1, 6, 5), 1, 0.5), dict(num_output=4, frames=3), "label 0.5"),
     ("ConsistencyLoss", labelled(features(1, 6, 5), 1, 3, scores=positive(6, 2)),
      dict(num_output=4, frames=3, input="WEIGHTED_FRAMES"), "scores"),
-    ("ConsistencyLoss", labelled(dict(parts=random(6, 5)), *range(6)), dict(num_output=6, input="AGGREGATED"), "V"),
+    ("ConsistencyLoss", labelled(dict(parts=random(2, 5)), 0, 1),
+     dict(num_output=4, input="AGGREGATED"), "V.* R.* C"),
     ("L1Normalize", dict(scores=random(6, 5)), dict(frames=4), "6 rows"),
     ("L1Normalize", dict(scores=random(6, 5)), dict(frames=3, eps=0), "eps must be .*above 0"),
     ("PairwiseDistance", dict(g=random(3)), {}, "features must be|features must have"),

@@ -29,7 +29,7 @@ BOTH = pytest.mark.parametrize("twins", [False, True], ids=["layer", "twin"])
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A list of PEOPLE: pictures of noise, PNG and JPEG, of several sizes. Each joint's confidence is its row."""
+    """A list of PEOPLE: noise as PNG and JPEG, of several sizes. Each joint's confidence is its row."""
     folder = tmp_path_factory.mktemp("people")
     rng = np.random.default_rng(0)
     tracklets = []
@@ -61,7 +61,8 @@ def write_net(path, folder, twins=False, tops=3, **options):
     method_layer(spec, twins, "VideoTripletData", "data", [], ["data", "label", "joints"][:tops],
                  **{name: value for name, value in options.items() if value is not None})
     spec.pixels = L.Reshape(spec.data, shape=dict(dim=[-1, options["frames"] * 3 * 16 * 8]))
-    spec.persons = L.InnerProduct(spec.pixels, num_output=len(PEOPLE), weight_filler=dict(type="gaussian", std=1e-4))
+    spec.persons = L.InnerProduct(spec.pixels, num_output=len(PEOPLE),
+                                  weight_filler=dict(type="gaussian", std=1e-4))
     spec.loss = L.SoftmaxWithLoss(spec.persons, spec.label)
     path.write_text(str(spec.to_proto()))
     return path
@@ -121,8 +122,8 @@ def test_a_frame_and_its_joints_are_those_of_the_list(tmp_path, folder):
             assert np.abs(pixels - prepared).max() <= 2 * scale
             x, y, row = stored[int(moved[0, 2])].T
             height, width = image.shape[:2]
-            np.testing.assert_allclose(moved.T, [(x + 0.5) * 8 / width - 0.5, (y + 0.5) * 16 / height - 0.5, row],
-                                       rtol=1e-5, atol=1e-5)
+            expected = (x + 0.5) * 8 / width - 0.5, (y + 0.5) * 16 / height - 0.5, row
+            np.testing.assert_allclose(moved.T, expected, rtol=1e-5, atol=1e-5)
 
 
 def cameras(pid):
@@ -245,7 +246,8 @@ def write_solver(tmp_path, folder, iter_size=1, max_iter=10, **options):
     proto = caffe_pb2.SolverParameter(
         net=str(write_net(tmp_path / "net.prototxt", folder, **options)), base_lr=1e-5, lr_policy="fixed",
         momentum=0.9, weight_decay=1e-3, max_iter=max_iter, iter_size=iter_size, random_seed=1,
-        snapshot_prefix=str(tmp_path / "snap"), snapshot_after_train=False, solver_mode=caffe_pb2.SolverParameter.CPU)
+        snapshot_prefix=str(tmp_path / "snap"), snapshot_after_train=False,
+        solver_mode=caffe_pb2.SolverParameter.CPU)
     path.write_text(str(proto))
     return path
 
@@ -342,30 +344,36 @@ def options(**values):
 
 
 OTHER_JOINTS = r"train_joints.npy .*float32 .*\(67, 14, 3\): write both anew with data_prep/"
+NO_HEADER = "train.csv is no tracklet list: its first line must be tracklet,pid,camid,query,frames"
 BAD = {
-    "missing image": (remove("cam0_7_0_2.png"), r"cannot read the image \S*cam0_7_0_2.png of \S*train.csv: restore it"),
-    "truncated JPEG": (edit_images("jpg", lambda content: content[:-100]), r"_\d.jpg is a JPEG file that is cut short: "
-                                                                           "restore it"),
-    "truncated PNG": (edit_images("png", lambda content: content[:-100]), r"_\d.png is a PNG file that is cut short: "
-                                                                          "restore it"),
+    "missing image": (remove("cam0_7_0_2.png"),
+                      r"cannot read the image \S*cam0_7_0_2.png of \S*train.csv: restore it"),
+    "truncated JPEG": (edit_images("jpg", lambda content: content[:-100]),
+                       r"_\d.jpg is a JPEG file that is cut short: restore it"),
+    "truncated PNG": (edit_images("png", lambda content: content[:-100]),
+                      r"_\d.png is a PNG file that is cut short: restore it"),
     "empty image": (edit_images("png", lambda content: b""), r"_\d.png is no readable image: restore it"),
-    "no image": (edit_images("jpg", lambda content: b"no picture"), r"_\d.jpg is no readable image: restore it"),
-    "missing list": (remove("train.csv"), r"there is no tracklet list \S*train.csv: write it with a program of data_prep/"),
-    "empty list": (edit_list(lambda lines: []), "train.csv is no tracklet list: its first line must be tracklet,pid"),
+    "no image": (edit_images("jpg", lambda content: b"text"), r"_\d.jpg is no readable image: restore it"),
+    "missing list": (remove("train.csv"),
+                     r"there is no tracklet list \S*train.csv: write it with a program of data_prep/"),
+    "empty list": (edit_list(lambda lines: []), NO_HEADER),
     "only a header": (edit_list(lambda lines: lines[:1]), "train.csv lists no tracklet: write it anew"),
-    "wrong header": (edit_row(1, 0, "name"), "train.csv is no tracklet list: its first line must be tracklet,pid"),
+    "wrong header": (edit_row(1, 0, "name"), NO_HEADER),
     "a field too many": (edit_row(4, 3, "0,0"), "train.csv line 4 has 6 fields, not the 5 of tracklet,pid"),
     "pid that is no number": (edit_row(3, 1, "one"), "train.csv line 3: .*'one'.* must be"),
     "no frames": (edit_row(3, 4, ""), "train.csv line 3: tracklet cam0_12_3 has no frames; remove the row"),
-    "repeated tracklet": (edit_row(3, 0, "cam0_12_0"), "train.csv line 3 repeats tracklet cam0_12_0 of line 2: remove one"),
-    "missing joints": (remove("train_joints.npy"), r"there is no joints file \S*train_joints.npy: write it with data_prep/"),
+    "repeated tracklet": (edit_row(3, 0, "cam0_12_0"),
+                          "train.csv line 3 repeats tracklet cam0_12_0 of line 2: remove one"),
+    "missing joints": (remove("train_joints.npy"),
+                       r"there is no joints file \S*train_joints.npy: write it with data_prep/"),
     "joints of fewer frames": (edit_joints(lambda joints: joints[1:]), OTHER_JOINTS),
     "joints without confidence": (edit_joints(lambda joints: joints[..., :2]), OTHER_JOINTS),
     "joints as doubles": (edit_joints(lambda joints: joints.astype(float)), OTHER_JOINTS),
-    "joints cut short": (cut_joints, "train_joints.npy is (cut short|no complete .npy file .*): write it anew"),
+    "joints cut short": (cut_joints, "train_joints.npy is (cut short|no complete .npy file.*): write it"),
     "no joints given": (options(joints=None), "the third top needs a joints file; data_prep/ writes one"),
-    "net of more persons": (options(identities=150), "train.csv has 5 identities, but the net is made for 150: prepare that "
-                            "split, or write the net anew with python -m prototxt.generate --identities 5"),
+    "net of more persons": (options(identities=150),
+                            "train.csv has 5 identities, but the net is made for 150: prepare that split, or "
+                            "write the net anew with python -m prototxt.generate --identities 5"),
     "batch of more persons": (options(batch_identities=6), "train.csv has 5 identities, but a batch needs 6"),
     "one person": (one_person, "train.csv has 1 identities, but a batch needs 2"),
     "no threads": (options(threads=0), "threads must be"),
@@ -387,8 +395,10 @@ def test_wrong_input_raises_a_sentence(tmp_path, copy, name, twins):
 def test_the_program_ends_with_the_sentence(tmp_path, copy, name):
     spoil, sentence = BAD[name]
     path = write_solver(tmp_path, copy, max_iter=30, **spoil(copy))
-    done = subprocess.run([os.path.join(sys.prefix, "bin", "caffe"), "train", "-solver", path], capture_output=True,
-                          text=True, env={**os.environ, "GLOG_logtostderr": "1"}, timeout=60)
+    caffe_program = os.path.join(sys.prefix, "bin", "caffe")
+    done = subprocess.run([caffe_program, "train", "-solver", path], capture_output=True, text=True,
+                          env={**os.environ, "GLOG_logtostderr": "1"}, timeout=60)
     assert done.returncode == 1
     assert "stack trace" not in done.stderr and "terminate called" not in done.stderr
-    assert re.match(rf"caffe: layer 'data' \(VideoTripletData\): .*({sentence})", done.stderr.splitlines()[-1])
+    last = done.stderr.splitlines()[-1]
+    assert re.match(rf"caffe: layer 'data' \(VideoTripletData\): .*({sentence})", last)

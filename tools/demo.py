@@ -9,6 +9,7 @@ stopped, and a finished one only prints its results again.
 """
 
 import argparse
+import csv
 import glob
 import hashlib
 import json
@@ -19,6 +20,8 @@ import statistics
 import subprocess
 import sys
 
+import numpy as np
+
 from data_prep import ilids_vid, synthetic
 from prototxt.experiments import demo as demo_options
 from prototxt.generate import text
@@ -27,11 +30,13 @@ from prototxt.nets.solver import solver
 from stal import protocols, report
 from stal.distance import SWITCHES, Metric
 from stal.errors import InputError, run
-from stal.features import read_features
+from stal.features import read_features, read_frames
 from stal.files import replacing, write_json
+from stal.tracklets import read_list
 from stal.training_log import loss_lines, plot_losses
 
-IDENTITIES, FRAMES = 300, 16  # as many people as iLIDS-VID has; tracklets as short as they can be for T = 8 twice
+IDENTITIES, TEST_IDENTITIES = 300, 100  # as many people as iLIDS-VID; 200 of them to train on
+FRAMES = 16                             # of a tracklet
 FOOTAGE = "tests/fixtures/footage"
 
 
@@ -54,19 +59,24 @@ def demo(seed):
     step(f"seed {seed}: {IDENTITIES} people, {FRAMES} frames a tracklet, in {data}")
     synthetic.main(["--root", data, "--identities", str(IDENTITIES), "--length", str(FRAMES), str(FRAMES), "--seed",
                     str(seed), "--occluders", "both"])
-    ilids_vid.main(["--root", data])
+    pids = sorted({tracklet.pid for tracklet in ilids_vid.find_tracklets(data)})
+    write_json(f"{out}/splits.json", [{"train": pids[:-TEST_IDENTITIES], "test": pids[-TEST_IDENTITIES:]}])
+    ilids_vid.main(["--root", data, "--splits", f"{out}/splits.json"])
     solver_path, weights = nets(seed, data, out)
     train(solver_path, weights, out)
     features = extract(weights, f"{data}/test.csv", data, f"{out}/features")
     step("held-out synthetic people: CMC of the paper's switches")
     scores = evaluate(features, out)
+    seen = attention_and_occlusion(features, data)
+    print("correlation of 1 - score with the hidden fraction of the part: "
+          + ", ".join(f"{part} {value:.2f}" for part, value in seen.items()))
     step("the same weights on real pictures: six people of one camera, halves as pseudo-cameras (no accuracy claim)")
     shutil.copytree(FOOTAGE, f"{out}/footage", dirs_exist_ok=True)
     ilids_vid.main(["--root", f"{out}/footage"])
     real = extract(weights, f"{out}/footage/all.csv", f"{out}/footage", f"{out}/footage_features")
     real_scores = evaluate(real)
     result = {"synthetic": values(scores), "footage": values(real_scores), "chance": chance(features),
-              "seed": seed, "meta": read_features(features).meta}
+              "attention_and_occlusion": seen, "seed": seed, "meta": read_features(features).meta}
     write_json(f"{out}/results.json", result)
     print(f"\nchance rank-1 on the synthetic people: {result['chance']:.1%}; everything is in {out}/")
     return result
@@ -118,7 +128,7 @@ def extract(weights, list_path, root, out):
     from stal.caffe_net import FrameNet
     from stal.extraction import extract as extract_features
     net = "prototxt/deploy_demo.prototxt"
-    extract_features(FrameNet(net, weights), net, weights, list_path, root, out, batch=64)
+    extract_features(FrameNet(net, weights), net, weights, list_path, root, out, batch=64, keep_frames=True)
     return out
 
 
@@ -134,6 +144,16 @@ def evaluate(directory, out=None):
         report.plot_cmc(f"{out}/cmc.png", [(SWITCHES[switch], one) for switch, one in scores.items()],
                         "held-out synthetic people")
     return scores
+
+
+def attention_and_occlusion(directory, data):
+    """{part: Pearson correlation, over the frames, of 1 - score with the truly hidden fraction of the part's box}."""
+    scores = read_frames(read_features(directory)).attention
+    with open(f"{data}/occlusion.csv", newline="") as stream:
+        header, *rows = csv.reader(stream)
+    hidden = {row[0]: [float(value) for value in row[1:]] for row in rows}
+    truth = np.array([hidden[frame] for tracklet in read_list(f"{data}/test.csv") for frame in tracklet.frames])
+    return {part: float(np.corrcoef(1 - scores[:, r], truth[:, r])[0, 1]) for r, part in enumerate(header[1:])}
 
 
 def values(scores):

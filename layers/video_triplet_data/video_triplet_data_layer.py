@@ -1,4 +1,4 @@
-"""VideoTripletData: triplets of videos read from a tracklet list (section III-E), which stal/tracklets.py defines.
+"""VideoTripletData: triplets of videos read from a tracklet list (section III-E; stal/tracklets.py).
 
 V videos, T = frames, F = V*T frames video-major; V = 3, or batch_identities * videos.
     bottoms  none
@@ -6,14 +6,15 @@ V videos, T = frames, F = V*T frames video-major; V = 3, or batch_identities * v
              label (V): 0 .. identities - 1, the place of the pid among the sorted pids
              joints (F, 14, 3), may be left out: x, y in pixels of the squashed frame, confidence
 
-A batch is an anchor and a positive of one person and a negative of another (batch_identities = 0, the paper), or
-``videos`` videos of each of batch_identities persons. What it holds is a function of (seed, number of the batch)
-alone, the same as in C++: persons are drawn uniformly; a further video of a person comes from a camera not yet
-taken if there is one, else from a tracklet not yet taken, else from any; from each tracklet T frames are drawn
-without repetition, in time order, and one with fewer gives all of them and repeats random ones (section IV-D.4).
+A batch is an anchor and a positive of one person and a negative of another (batch_identities = 0, the
+paper), or ``videos`` videos of each of batch_identities persons. What it holds is a function of (seed, number
+of the batch) alone, the same as in C++: persons are drawn uniformly; a further video of a person comes from a
+camera not yet taken if there is one, else from a tracklet not yet taken, else from any; from each tracklet T
+frames are drawn without repetition, in time order, and one with fewer gives all of them and repeats random
+ones (section IV-D.4). With several solvers solver s of S reads batches s, s + S, ...
 
-The options are those of the C++ layer and one more: Caffe cannot tell a Python layer where a resumed run goes on,
-so ``start`` is the number of the first batch. It is the iteration of the snapshot, times the solver's iter_size.
+The options are those of the C++ layer and one more: Caffe cannot tell a Python layer where a resumed run goes
+on, so ``start`` is the number of the first batch, the iteration of the snapshot times the solver's iter_size.
 ``prefetch`` and ``threads`` are accepted and change nothing: here frames are read when they are due.
 """
 
@@ -117,7 +118,7 @@ def triplet(tracklets, places, frames, seed, batch):
 
 
 def identities(tracklets, places, frames, seed, batch, batch_identities, videos):
-    """``videos`` videos of each of ``batch_identities`` persons, person by person; arguments as in triplet."""
+    """``videos`` videos of each of ``batch_identities`` persons, person by person; the rest as in triplet."""
     random = BatchRandom(seed, batch)
     return [video for person in random.draw(len(places), batch_identities)
             for video in _videos(tracklets, places, person, videos, frames, random)]
@@ -157,20 +158,21 @@ class VideoTripletData(Twin):
         self.with_joints = len(top) == 3
         super().setup(bottom, top)
         source, joints = self.options["source"], self.options["joints"]
-        require(joints or not self.with_joints, f"{NAME}: the third top needs a joints file; data_prep/ writes one")
+        require(joints or not self.with_joints,
+                f"{NAME}: the third top needs a joints file; data_prep/ writes one")
         self.tracklets = read_list(source)
         self.joints = read_joints(joints, self.tracklets) if self.with_joints else None
         self.first_frame = np.cumsum([0] + [len(tracklet.frames) for tracklet in self.tracklets])
         for tracklet in self.tracklets:
             for frame in tracklet.frames:
                 path = self.options["root_folder"] + frame
-                require(os.access(path, os.R_OK), f"{NAME}: cannot read the image {path} of {source}: restore it or "
-                                                  "prepare the list anew")
+                require(os.access(path, os.R_OK), f"{NAME}: cannot read the image {path} of {source}: "
+                                                  "restore it or prepare the list anew")
         self.places = persons(self.tracklets)
         there, wanted = len(self.places), self.options["identities"]
         require(wanted in (0, there),
-                f"{NAME}: {source} has {there} identities, but the net is made for {wanted}: prepare that split, or "
-                f"write the net anew with python -m prototxt.generate --identities {there}")
+                f"{NAME}: {source} has {there} identities, but the net is made for {wanted}: prepare that "
+                f"split, or write the net anew with python -m prototxt.generate --identities {there}")
         needed = self.options["batch_identities"] or 2
         require(there >= needed, f"{NAME}: {source} has {there} identities, but a batch needs {needed}")
         caffe = sys.modules.get("caffe")  # an old one has only one solver
