@@ -50,13 +50,17 @@ def net_of(tmp_path, twins, layer, bottoms, wanted=None, **options):
     return caffe.Net(str(path), caffe.TRAIN)
 
 
-def run(tmp_path, twins, layer, bottoms, wanted=None, **options):
-    """Two passes.
+def run(tmp_path, twins, layer, bottoms, wanted=None, made_for=None, **options):
+    """Two passes, of a net that was made for bottoms of other shapes if ``made_for`` gives some.
 
     Returns:
         {name: array} of every top, and of the gradient of every bottom but the labels and of the parameter.
     """
-    net = net_of(tmp_path, twins, layer, bottoms, wanted, **options)
+    net = net_of(tmp_path, twins, layer, made_for or bottoms, wanted, **options)
+    if made_for:
+        for name, array in bottoms.items():
+            net.blobs[name].reshape(*np.shape(array))
+        net.reshape()
     tops = [name for name in net.blobs if name.startswith("top")]
     gradients = [name for name in bottoms if name != "label"]
     for name, array in bottoms.items():
@@ -228,6 +232,16 @@ CASES = {
 def test_the_layer_is_its_twin(tmp_path, layer, case):
     bottoms, options = CASES[layer][case]
     compare(*(run(tmp_path, twins, layer, bottoms, **options) for twins in (False, True)))
+
+
+@pytest.mark.parametrize("twins", [False, True])
+@pytest.mark.parametrize("layer", CASES)
+def test_a_net_made_for_twice_as_much_gives_the_same(tmp_path, layer, twins):
+    bottoms, options = CASES[layer][0]
+    twice = {name: np.tile(array, (2, 2) if name == "distances" else (2, *[1] * (array.ndim - 1)))
+             for name, array in bottoms.items()}
+    compare(run(tmp_path, twins, layer, bottoms, made_for=twice, **options),
+            run(tmp_path, twins, layer, bottoms, **options))
 
 
 @pytest.mark.parametrize("twins", [False, True])

@@ -99,14 +99,15 @@ TYPED_TEST(AttentionDistanceLayerTest, TestHandWorked) {
   this->Set(1, {2, 2}, {1, 3, 2, 2});
   const double l1[] = {1.75, 1.375}, l2[] = {3.5, 11 / std::sqrt(20.)};
   for (bool spatial : {false, true}) {
-    AttentionDistanceLayer<Dtype> first(this->Param(this->L1, spatial)), second(this->Param(this->L2, spatial));
+    AttentionDistanceLayer<Dtype> first(this->Param(this->L1, spatial));
+    AttentionDistanceLayer<Dtype> second(this->Param(this->L2, spatial));
     this->Run(&first);
     this->ExpectNear({0, l1[spatial], l1[spatial], 0}, this->Top());
     this->Run(&second);
     this->ExpectNear({0, l2[spatial], l2[spatial], 0}, this->Top());
   }
-  // d / da of video 0, L1: omega = w of video 1 times the part distances = (2.5, 1), their mean by w = 1.375, the
-  // norm 4: ((2.5 - 1.375) / 4, (1 - 1.375) / 4). Video 1: omega = (1.25, 1.5), mean 1.375, norm 4.
+  // d / da of video 0, L1: omega = w of video 1 times the part distances = (2.5, 1), their mean by w = 1.375,
+  // the norm 4: ((2.5 - 1.375) / 4, (1 - 1.375) / 4). Video 1: omega = (1.25, 1.5), mean 1.375, norm 4.
   AttentionDistanceLayer<Dtype> layer(this->Param(this->L1));
   this->Run(&layer);
   this->Backward(&layer, {true, true}, {0, 1, 0, 0});
@@ -115,8 +116,8 @@ TYPED_TEST(AttentionDistanceLayerTest, TestHandWorked) {
   this->ExpectNear({-0.075, -0.1, 0, -0.375, 0.075, 0.1, 0, 0.375}, this->Diff(0));
 }
 
-// Half of the gradients are above 0.15 (features) and 1.2 (scores): threshold 0.001. At unit length it is 0.05 and 0.2:
-// threshold 0.0002.
+// Half of the gradients are above 0.15 (features) and 1.2 (scores): threshold 0.001. At unit length it is
+// 0.05 and 0.2: threshold 0.0002.
 TYPED_TEST(AttentionDistanceLayerTest, TestGradientL1) {
   typedef typename TypeParam::Dtype Dtype;
   AttentionDistanceLayer<Dtype> layer(this->Param(this->L1));
@@ -214,7 +215,8 @@ TYPED_TEST(AttentionDistanceLayerTest, TestDegenerate) {
   typedef typename TypeParam::Dtype Dtype;
   for (auto norm : {this->L1, this->L2}) {
     for (AttentionGradient gradient : {EXACT, PAPER}) {
-      // Parts 5 and 2 apart; a video whose scores are all 0 counts as one with equal scores: 1/2 each, or 1 / sqrt 2.
+      // Parts 5 and 2 apart; a video whose scores are all 0 counts as one with equal scores: 1/2 each, or 1 /
+      // sqrt 2.
       AttentionDistanceLayer<Dtype> layer(this->Param(norm, true, gradient));
       this->Set(0, {2, 2, 2}, {0, 0, 1, 1, 3, 4, 1, 3});
       this->Set(1, {2, 2}, {0, 0, 1, 0});
@@ -225,7 +227,8 @@ TYPED_TEST(AttentionDistanceLayerTest, TestDegenerate) {
       const vector<double> diff = this->Diff(1);
       this->ExpectNear({0, 0}, {diff[0], diff[1]}, 0);
       EXPECT_GT(std::fabs(diff[3]), 0.1);
-      // Equal features: distance 0, derivative 0. The zeros of part 2 have no direction at unit length either.
+      // Equal features: distance 0, derivative 0. The zeros of part 2 have no direction at unit length
+      // either.
       for (FeatureNorm feature_norm : {UNNORMALIZED, L2_UNIT}) {
         AttentionDistanceLayer<Dtype> equal(this->Param(norm, true, gradient, feature_norm));
         this->Set(0, {2, 2, 2}, {1, 2, 0, 0, 1, 2, 0, 0});

@@ -35,7 +35,9 @@ class AttentionPoolingLayerTest : public LayerTest<TypeParam> {
   }
 
   double Score(int v, int t, int r) const { return this->bottom_[0]->cpu_data()[(v * T + t) * R + r]; }
-  double Feature(int v, int t, int r, int c) const { return this->bottom_[r + 1]->cpu_data()[(v * T + t) * C + c]; }
+  double Feature(int v, int t, int r, int c) const {
+    return this->bottom_[r + 1]->cpu_data()[(v * T + t) * C + c];
+  }
 };
 
 TYPED_TEST_CASE(AttentionPoolingLayerTest, TestDtypesAndDevices);
@@ -73,7 +75,8 @@ TYPED_TEST(AttentionPoolingLayerTest, TestForward) {
 
 TYPED_TEST(AttentionPoolingLayerTest, TestHandWorked) {
   typedef typename TypeParam::Dtype Dtype;
-  // Part 1: scores 1 and 3 for (0, 4) and (4, 8): a quarter of the first and three of the second. Part 2: 2 and 2.
+  // Part 1: scores 1 and 3 for (0, 4) and (4, 8): a quarter of the first and three of the second. Part 2: 2
+  // and 2.
   this->Set(0, {2, 2}, {1, 2, 3, 2});
   this->Set(1, {2, 2}, {0, 4, 4, 8});
   this->Set(2, {2, 2}, {6, 0, 0, 2});
@@ -81,8 +84,8 @@ TYPED_TEST(AttentionPoolingLayerTest, TestHandWorked) {
   this->Run(&layer);
   this->ExpectNear({3, 7, 3, 1}, this->Top(0));
   this->ExpectNear({2, 2}, this->Top(1));
-  // With p = (1, 0) for part 1 only and w = (8, 0): f gets (1/4, 0) and (3/4, 0); a gets p (f - f_mean) / 4 + 8 / 2 =
-  // (0 - 3) / 4 + 4 and (4 - 3) / 4 + 4.
+  // With p = (1, 0) for part 1 only and w = (8, 0): f gets (1/4, 0) and (3/4, 0); a gets p (f - f_mean) / 4 +
+  // 8 / 2 = (0 - 3) / 4 + 4 and (4 - 3) / 4 + 4.
   this->SetTopDiff(1, {8, 0});
   this->Backward(&layer, {true, true, true}, {1, 0, 0, 0});
   this->ExpectNear({3.25, 0, 4.25, 0}, this->Diff(0));
@@ -126,7 +129,8 @@ TYPED_TEST(AttentionPoolingLayerTest, TestGradientPaper) {
           const int i = (v * this->R + r) * this->C + c;
           along += p[i] * (this->Feature(v, t, r, c) - f[i]);
         }
-        expected.push_back(along / scores + w[v * this->R + r]);  // Eq. 13: Eq. 11, and Eq. 12 without the 1/T
+        // Eq. 13: Eq. 11, and Eq. 12 without the 1/T.
+        expected.push_back(along / scores + w[v * this->R + r]);
       }
     }
   }
@@ -165,7 +169,8 @@ TYPED_TEST(AttentionPoolingLayerTest, TestRefusals) {
 
 TYPED_TEST(AttentionPoolingLayerTest, TestOneFrame) {
   typedef typename TypeParam::Dtype Dtype;
-  // T = 1: the parts are the frame's features, the weights its scores, and the parts' gradient misses the scores.
+  // T = 1: the parts are the frame's features, the weights its scores, and the parts' gradient misses the
+  // scores.
   this->Fill(2, 1, 3);
   AttentionPoolingLayer<Dtype> layer(this->Param(1));
   this->Run(&layer);
@@ -186,8 +191,8 @@ TYPED_TEST(AttentionPoolingLayerTest, TestOneFrame) {
 
 TYPED_TEST(AttentionPoolingLayerTest, TestZeroScores) {
   typedef typename TypeParam::Dtype Dtype;
-  // Part 1 has no score: the plain mean, and only w / T for its scores. Part 2 has one: the frame that has it; its
-  // scores get w / T + (f - f_mean) / 2 summed over the two values.
+  // Part 1 has no score: the plain mean, and only w / T for its scores. Part 2 has one: the frame that has
+  // it; its scores get w / T + (f - f_mean) / 2 summed over the two values.
   for (double score : {0., -1.}) {
     this->Set(0, {2, 2}, {score, 2, 0, 0});
     this->Set(1, {2, 2}, {0, 4, 4, 8});

@@ -75,7 +75,8 @@ class LayerTest : public MultiDeviceTest<TypeParam> {
   vector<double> Top(int i = 0) const { return Data(*top_[i]); }
 
   /// Each value within `tolerance` times the larger of 1 and its size. A NaN is near nothing.
-  static void ExpectNear(const vector<double>& expected, const vector<double>& values, double tolerance = 1e-5) {
+  static void ExpectNear(const vector<double>& expected, const vector<double>& values,
+      double tolerance = 1e-5) {
     ASSERT_EQ(expected.size(), values.size());
     for (int i = 0; i < values.size(); ++i) {
       EXPECT_NEAR(expected[i], values[i], tolerance * std::max(1., std::fabs(expected[i]))) << "value " << i;
@@ -97,16 +98,19 @@ class LayerTest : public MultiDeviceTest<TypeParam> {
       SetTopDiff(i, Drawn(top_[i]->count(), 0.5, 1.5, 100 + i));
     }
   }
-  /// Backward with the tops' gradients as they are, or with these of the first. The bottoms' old gradients are sevens,
-  /// so one that is not written shows.
-  void Backward(Layer<Dtype>* layer, const vector<bool>& propagate_down) { BackwardOver(7, layer, propagate_down); }
+  /// Backward with the tops' gradients as they are, or with these of the first. The bottoms' old gradients
+  /// are sevens, so one that is not written shows.
+  void Backward(Layer<Dtype>* layer, const vector<bool>& propagate_down) {
+    BackwardOver(7, layer, propagate_down);
+  }
   void Backward(Layer<Dtype>* layer, const vector<bool>& propagate_down, const vector<double>& top_diff) {
     SetTopDiff(0, top_diff);
     BackwardOver(7, layer, propagate_down);
   }
 
-  /// Checks the gradients of bottom i (below 0: none) and of the parameters, of each value of the tops alone (times 2)
-  /// and of half the sum of all their squares, which is where a gradient has to be summed over the tops.
+  /// Checks the gradients of bottom i (below 0: none) and of the parameters, of each value of the tops alone
+  /// (times 2) and of half the sum of all their squares, which is where a gradient has to be summed over the
+  /// tops.
   void CheckGradient(Layer<Dtype>* layer, int i, double threshold = 1e-3, double step = 4e-3) {
     GradientChecker<Dtype> checker(step, threshold);
     checker.CheckGradientExhaustive(layer, bottom_, top_, i);
@@ -145,8 +149,8 @@ class LayerTest : public MultiDeviceTest<TypeParam> {
     }
   }
 
-  /// A layer goes from the bottoms that `first` makes to those of `second`, of other sizes, and back. Both must give
-  /// what they give in a layer that has seen nothing else; `fresh` is one.
+  /// A layer goes from the bottoms that `first` makes to those of `second`, of other sizes, and back. Both
+  /// must give what they give in a layer that has seen nothing else; `fresh` is one.
   void ExpectReshape(Layer<Dtype>* layer, Layer<Dtype>* fresh, const vector<bool>& propagate_down,
       const std::function<void()>& first, const std::function<void()>& second) {
     first();

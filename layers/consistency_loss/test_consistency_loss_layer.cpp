@@ -118,8 +118,9 @@ TYPED_TEST(ConsistencyLossLayerTest, TestForward) {
 
 TYPED_TEST(ConsistencyLossLayerTest, TestHandWorked) {
   typedef typename TypeParam::Dtype Dtype;
-  // One part of one value, W = (0, ln 3): the feature 1 has the softmax (1/4, 3/4), the feature 0 (1/2, 1/2). Label 0:
-  // the losses are ln 4 and ln 2, their mean 1.5 ln 2; weighted by the scores 1 and 3: (2 + 3) / 4 ln 2.
+  // One part of one value, W = (0, ln 3): the feature 1 has the softmax (1/4, 3/4), the feature 0 (1/2, 1/2).
+  // Label 0: the losses are ln 4 and ln 2, their mean 1.5 ln 2; weighted by the scores 1 and 3: (2 + 3) / 4
+  // ln 2.
   const double ln2 = std::log(2.);
   const vector<int> shape = {1, 2, 1};
   const vector<double> weights = {0, std::log(3.)};
@@ -152,8 +153,8 @@ TYPED_TEST(ConsistencyLossLayerTest, TestHandWorked) {
   this->ExpectNear({1.5 * ln2}, this->Top());
 }
 
-// Half of the gradients are above 0.16, and above 0.4 but for the features of part 2; the largest are 0.6 to 6:
-// threshold 0.001.
+// Half of the gradients are above 0.16, and above 0.4 but for the features of part 2; the largest are 0.6 to
+// 6: threshold 0.001.
 TYPED_TEST(ConsistencyLossLayerTest, TestGradientFrames) {
   typedef typename TypeParam::Dtype Dtype;
   for (bool sum : {false, true}) {
@@ -262,7 +263,8 @@ TYPED_TEST(ConsistencyLossLayerTest, TestRefusedBottoms) {
 
 TYPED_TEST(ConsistencyLossLayerTest, TestZeroScores) {
   typedef typename TypeParam::Dtype Dtype;
-  // The scores of a video sum to 0: its frames count equally, which is the loss of FRAMES, and get no gradient.
+  // The scores of a video sum to 0: its frames count equally, which is the loss of FRAMES, and get no
+  // gradient.
   this->Fill(this->FRAMES);
   ConsistencyLossLayer<Dtype> frames(this->Drawn(this->FRAMES));
   this->Run(&frames);
@@ -297,7 +299,8 @@ TYPED_TEST(ConsistencyLossLayerTest, TestDegenerate) {
   this->Set(0, {1, 1}, {1});
   for (double label : {0., 1.}) {
     this->Set(1, {1}, {label});
-    ConsistencyLossLayer<Dtype> large(this->With(this->Param(this->FRAMES, false, 2, 1), {1, 2, 1}, {0, 1000}));
+    const LayerParameter param = this->Param(this->FRAMES, false, 2, 1);
+    ConsistencyLossLayer<Dtype> large(this->With(param, {1, 2, 1}, {0, 1000}));
     this->Run(&large);
     this->ExpectNear({label == 0 ? 1000. : 0.}, this->Top());
     this->Backward(&large, {true, false}, {1});

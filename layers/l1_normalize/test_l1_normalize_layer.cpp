@@ -58,8 +58,8 @@ TYPED_TEST(L1NormalizeLayerTest, TestHandWorked) {
   L1NormalizeLayer<Dtype> layer(this->Param(2));
   this->Run(&layer);
   this->ExpectNear({0.1, 0.2, 0.3, 0.4, -0.25, 0.25, 0.5, 0}, this->Top());
-  // The gradient g of one score: (g - sgn(a) g y) / n, so (1 - 0.1) / 10 for itself, -0.1 / 10 for the rest of its
-  // map; then (1 - 0.25) / 4 for -1 itself, +0.25 / 4 for its map's positive ones, 0 for the score 0.
+  // The gradient g of one score: (g - sgn(a) g y) / n, so (1 - 0.1) / 10 for itself, -0.1 / 10 for the rest
+  // of its map; then (1 - 0.25) / 4 for -1 itself, +0.25 / 4 for its map's positive ones, 0 for the score 0.
   this->Backward(&layer, {true}, {1, 0, 0, 0, 1, 0, 0, 0});
   this->ExpectNear({0.09, -0.01, -0.01, -0.01, 0.1875, 0.0625, 0.0625, 0}, this->Diff(0));
 }

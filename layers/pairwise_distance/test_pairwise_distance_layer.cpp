@@ -59,8 +59,8 @@ TYPED_TEST(PairwiseDistanceLayerTest, TestForward) {
 
 TYPED_TEST(PairwiseDistanceLayerTest, TestHandWorked) {
   typedef typename TypeParam::Dtype Dtype;
-  // The origin, a 3-4-5 triangle's corner, and twice that corner: 5, 10 and 5 apart. At unit length the last two are
-  // both (0.6, 0.8), 1 from the origin, which stays there.
+  // The origin, a 3-4-5 triangle's corner, and twice that corner: 5, 10 and 5 apart. At unit length the last
+  // two are both (0.6, 0.8), 1 from the origin, which stays there.
   this->Set(0, {3, 2}, {0, 0, 3, 4, 6, 8});
   PairwiseDistanceLayer<Dtype> layer(this->Param());
   this->Run(&layer);
@@ -128,7 +128,8 @@ TYPED_TEST(PairwiseDistanceLayerTest, TestDegenerate) {
     this->Backward(&layer, {true}, {1});
     this->ExpectNear({0, 0}, this->Diff(0), 0);
   }
-  // A feature of zeros stays zeros at unit length and gets no gradient; the other's lies along itself and is lost.
+  // A feature of zeros stays zeros at unit length and gets no gradient; the other's lies along itself and is
+  // lost.
   PairwiseDistanceLayer<Dtype> layer(this->Param(L2_UNIT));
   this->Set(0, {2, 2}, {0, 0, 3, 4});
   this->Run(&layer);

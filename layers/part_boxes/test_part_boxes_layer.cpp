@@ -51,7 +51,8 @@ TYPED_TEST_CASE(PartBoxesLayerTest, TestDtypesAndDevices);
 TYPED_TEST(PartBoxesLayerTest, TestForward) {
   typedef typename TypeParam::Dtype Dtype;
   // The paper's six parts (section III-B), without and with every option.
-  const vector<vector<int> > parts = {{1, 2, 3, 6}, {2, 3, 6, 9, 12}, {3, 4, 5}, {6, 7, 8}, {12, 13, 14}, {9, 10, 11}};
+  const vector<vector<int> > parts = {{1, 2, 3, 6}, {2, 3, 6, 9, 12}, {3, 4, 5}, {6, 7, 8}, {12, 13, 14},
+      {9, 10, 11}};
   this->Draw(0, {4, 14, 3}, -10, 70);
   this->Tops(6);
   for (bool options : {false, true}) {
@@ -95,8 +96,8 @@ TYPED_TEST(PartBoxesLayerTest, TestHandWorked) {
   typedef typename TypeParam::Dtype Dtype;
   this->ThreeJoints();
   const vector<vector<int> > part = {{1, 2, 3}};
-  // x: 10 .. 30, y: 20 .. 60. grow 0.2: 4 and 8 at each end. min_side 30: x about 20, y is 40 long already; after a
-  // grow of 0.1 x is 24 long and still widened, y is 16 .. 64. clip: x to 0 .. 24 and y to 0 .. 50.
+  // x: 10 .. 30, y: 20 .. 60. grow 0.2: 4 and 8 at each end. min_side 30: x about 20, y is 40 long already;
+  // after a grow of 0.1 x is 24 long and still widened, y is 16 .. 64. clip: x to 0 .. 24 and y to 0 .. 50.
   const struct {
     LayerParameter param;
     vector<double> box;
@@ -125,8 +126,9 @@ TYPED_TEST(PartBoxesLayerTest, TestHandWorked) {
   this->ExpectNear({1.2, 0, 0, -0.2, 0, 0, 0, 0, 0}, this->Diff(0));
 }
 
-// Each gradient that is not 0 is 2 to 2.4, or 0.4 of grow alone; half of the squares' are above 2: threshold 0.004. The joints' coordinates are 0.3 or
-// more apart, and no side is nearer than 0.1 to min_side, no edge to the clip: the step is 0.01.
+// Each gradient that is not 0 is 2 to 2.4, or 0.4 of grow alone; half of the squares' are above 2: threshold
+// 0.004. The joints' coordinates are 0.3 or more apart, and no side is nearer than 0.1 to min_side, no edge
+// to the clip: the step is 0.01.
 TYPED_TEST(PartBoxesLayerTest, TestGradient) {
   typedef typename TypeParam::Dtype Dtype;
   const vector<vector<int> > parts = {{1, 2, 3}, {2, 3, 4, 5}, {5}};  // the last has no area
@@ -190,7 +192,8 @@ TYPED_TEST(PartBoxesLayerTest, TestTies) {
 
 TYPED_TEST(PartBoxesLayerTest, TestOffTheImage) {
   typedef typename TypeParam::Dtype Dtype;
-  // Joints beside the image stay where they are; clipped, the box is a point of the border without a gradient.
+  // Joints beside the image stay where they are; clipped, the box is a point of the border without a
+  // gradient.
   this->Set(0, {1, 2, 3}, {-20, 130, 1, -5, 190, 1});
   this->Tops(1);
   PartBoxesLayer<Dtype> plain(this->Param({{1, 2}})), clipped(this->Param({{1, 2}}, 0, 0, 64, 128));

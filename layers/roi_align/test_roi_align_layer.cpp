@@ -13,8 +13,8 @@
 
 namespace caffe {
 
-/// ROIAlign of boxes without their map index, box m on map m % N: the gradient checker moves every value of a bottom,
-/// and a moved index is refused.
+/// ROIAlign of boxes without their map index, box m on map m % N: the gradient checker moves every value of a
+/// bottom, and a moved index is refused.
 template <typename Dtype>
 class ROIAlignCornersLayer : public Layer<Dtype> {
  public:
@@ -54,11 +54,14 @@ class ROIAlignCornersLayer : public Layer<Dtype> {
 template <typename TypeParam>
 class ROIAlignLayerTest : public LayerTest<TypeParam> {
  protected:
-  /// Four boxes on two maps of 5 x 6 pixels, at a scale of 1/2: one inside, one without area, one that leaves the map
-  /// at the left and below by samples that are moved and by ones that are lost, one wholly beside it.
+  /// Four boxes on two maps of 5 x 6 pixels, at a scale of 1/2: one inside, one without area, one that leaves
+  /// the map at the left and below by samples that are moved and by ones that are lost, one wholly beside it.
   ROIAlignLayerTest() {
     this->Draw(0, {2, 2, 5, 6}, -1, 1);
-    this->Set(1, {4, 5}, {1, 1.7, 0.7, 8.1, 7.7, 0, 2.3, 2.6, 2.3, 2.6, 1, -2.5, 5.3, 5.1, 12.5, 0, 40, 1, 50, 8});
+    this->Set(1, {4, 5}, {1, 1.7, 0.7, 8.1, 7.7,
+                          0, 2.3, 2.6, 2.3, 2.6,
+                          1, -2.5, 5.3, 5.1, 12.5,
+                          0, 40, 1, 50, 8});
     this->Tops(1);
   }
 
@@ -83,7 +86,8 @@ class ROIAlignLayerTest : public LayerTest<TypeParam> {
     double value = 0;
     for (int h = 0; h < H; ++h) {
       for (int w = 0; w < W; ++w) {
-        value += std::max(0., 1 - std::fabs(y - h)) * std::max(0., 1 - std::fabs(x - w)) * maps.data_at(map, c, h, w);
+        value += std::max(0., 1 - std::fabs(y - h)) * std::max(0., 1 - std::fabs(x - w)) *
+            maps.data_at(map, c, h, w);
       }
     }
     return value;
@@ -121,8 +125,8 @@ TYPED_TEST(ROIAlignLayerTest, TestForward) {
 
 TYPED_TEST(ROIAlignLayerTest, TestHandWorked) {
   typedef typename TypeParam::Dtype Dtype;
-  // The map 10 h + w. Pixel w reaches from w to w + 1, so the box 1 .. 3 covers pixels 1 and 2: bins of 2 x 2 give
-  // them back, and one sample lies between them at 1.5.
+  // The map 10 h + w. Pixel w reaches from w to w + 1, so the box 1 .. 3 covers pixels 1 and 2: bins of 2 x 2
+  // give them back, and one sample lies between them at 1.5.
   vector<double> map;
   for (int i = 0; i < 16; ++i) {
     map.push_back(10 * (i / 4) + i % 4);
@@ -155,8 +159,8 @@ TYPED_TEST(ROIAlignLayerTest, TestGradientMaps) {
   }
 }
 
-// Half of the gradients are above 0.14, or 0.06 of the squares: threshold 0.0005. No sample is nearer than 0.03 to a
-// pixel's centre, where the slope changes, or to where it is lost; the step is 0.002 on the map.
+// Half of the gradients are above 0.14, or 0.06 of the squares: threshold 0.0005. No sample is nearer than
+// 0.03 to a pixel's centre, where the slope changes, or to where it is lost; the step is 0.002 on the map.
 TYPED_TEST(ROIAlignLayerTest, TestGradientBoxes) {
   typedef typename TypeParam::Dtype Dtype;
   this->Set(1, {4, 4}, {2.3, 2.6, 2.3, 2.6, 1.7, 0.7, 8.1, 7.7, 40, 1, 50, 8, -2.5, 5.3, 5.1, 12.5});
@@ -194,13 +198,14 @@ TYPED_TEST(ROIAlignLayerTest, TestReshape) {
   ROIAlignLayer<Dtype> layer(param), fresh(param);
   this->ExpectReshape(&layer, &fresh, {true, true},
       [this] { this->Draw(0, {1, 2, 5, 6}, -1, 1), this->Set(1, {1, 5}, {0, 0.2, 0.3, 4, 5}); },
-      [this] { this->Draw(0, {2, 3, 4, 2}, -1, 1), this->Set(1, {2, 5}, {1, 0.2, 0.3, 4, 5, 0, 1, 1, 2, 2}); });
+      [this] { this->Draw(0, {2, 3, 4, 2}, -1, 1),
+               this->Set(1, {2, 5}, {1, 0.2, 0.3, 4, 5, 0, 1, 1, 2, 2}); });
 }
 
 TYPED_TEST(ROIAlignLayerTest, TestRefusals) {
   typedef typename TypeParam::Dtype Dtype;
-  ROIAlignLayer<Dtype> none((LayerParameter())), flat(this->Param(2, 0, 1, 2)), scale(this->Param(2, 2, 0, 2)),
-      ratio(this->Param(2, 2, 1, 0)), layer(this->Param(2, 2, 1, 2));
+  ROIAlignLayer<Dtype> none((LayerParameter())), flat(this->Param(2, 0, 1, 2)),
+      scale(this->Param(2, 2, 0, 2)), ratio(this->Param(2, 2, 1, 0)), layer(this->Param(2, 2, 1, 2));
   EXPECT_REFUSED(none.SetUp(this->bottom_, this->top_), "needs pooled_h and pooled_w");
   EXPECT_REFUSED(flat.SetUp(this->bottom_, this->top_), "needs pooled_h and pooled_w");
   EXPECT_REFUSED(scale.SetUp(this->bottom_, this->top_), "spatial_scale must be above 0");
@@ -216,7 +221,8 @@ TYPED_TEST(ROIAlignLayerTest, TestRefusals) {
     EXPECT_REFUSED(layer.Forward(this->bottom_, this->top_), "value 3 of box 1 is ");
   }
   this->Draw(1, {3, 4}, 0, 1);
-  EXPECT_REFUSED(layer.SetUp(this->bottom_, this->top_), "must be M x 5 [map index, x1, y1, x2, y2], not 3 4 (12)");
+  EXPECT_REFUSED(layer.SetUp(this->bottom_, this->top_),
+      "must be M x 5 [map index, x1, y1, x2, y2], not 3 4 (12)");
   this->Draw(0, {2, 5, 6}, 0, 1);
   EXPECT_REFUSED(layer.SetUp(this->bottom_, this->top_), "must be N x C x H x W, not 2 5 6 (60)");
 }
@@ -224,7 +230,8 @@ TYPED_TEST(ROIAlignLayerTest, TestRefusals) {
 TYPED_TEST(ROIAlignLayerTest, TestDegenerate) {
   typedef typename TypeParam::Dtype Dtype;
   // A box without area on the map w + 1: all samples at x = 1 - 0.5, the value 1.5, and each edge gets half.
-  // One that is off the map by more than a pixel: 0, no gradient. One 0.7 off: the border's value, no gradient along x.
+  // One that is off the map by more than a pixel: 0, no gradient. One 0.7 off: the border's value, no
+  // gradient along x.
   this->Set(0, {1, 1, 1, 4}, {1, 2, 3, 4});
   this->Set(1, {3, 5}, {0, 1, 0.5, 1, 0.5, 0, -9, 0.5, -1, 0.5, 0, -0.2, 0.5, -0.2, 0.5});
   ROIAlignLayer<Dtype> layer(this->Param(1, 2, 1, 2));

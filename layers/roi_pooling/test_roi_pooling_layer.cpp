@@ -16,11 +16,16 @@ namespace caffe {
 template <typename TypeParam>
 class ROIPoolingLayerTest : public LayerTest<TypeParam> {
  protected:
-  /// Boxes on two maps of 5 x 6 pixels, at a scale of 1/2: two inside that overlap, one that leaves the map on two
-  /// sides, one without area, one wholly beside it, and one whose ends are swapped.
+  /// Boxes on two maps of 5 x 6 pixels, at a scale of 1/2: two inside that overlap, one that leaves the map
+  /// on two sides, one without area, one wholly beside it, and one whose ends are swapped.
   ROIPoolingLayerTest() {
     SpacedMaps({2, 2, 5, 6});
-    this->Set(1, {6, 5}, {1, 1, 0, 9, 7, 1, 4, 2, 8, 9, 0, -5, 5, 4, 15, 0, 6, 4, 6, 4, 1, 40, 1, 50, 8, 0, 8, 6, 2, 1});
+    this->Set(1, {6, 5}, {1, 1, 0, 9, 7,
+                          1, 4, 2, 8, 9,
+                          0, -5, 5, 4, 15,
+                          0, 6, 4, 6, 4,
+                          1, 40, 1, 50, 8,
+                          0, 8, 6, 2, 1});
     this->Tops(1);
   }
 
@@ -29,7 +34,8 @@ class ROIPoolingLayerTest : public LayerTest<TypeParam> {
     this->Draw(0, shape, 0, 1);
     const vector<double> drawn = this->Data(0);
     for (int i = 0; i < drawn.size(); ++i) {
-      const int rank = std::count_if(drawn.begin(), drawn.end(), [&](double value) { return value < drawn[i]; });
+      const int rank = std::count_if(drawn.begin(), drawn.end(),
+          [&](double value) { return value < drawn[i]; });
       this->bottom_[0]->mutable_cpu_data()[i] = 0.05 * rank - 4;
     }
   }
@@ -81,9 +87,9 @@ TYPED_TEST(ROIPoolingLayerTest, TestForward) {
 
 TYPED_TEST(ROIPoolingLayerTest, TestHandWorked) {
   typedef typename TypeParam::Dtype Dtype;
-  //  1  2  3  4    Box 0 .. 3, both ends included: bins of two pixels. Box 1 .. 2: bins of one pixel. Box 0 .. 2: bins
-  //  5  6  7  8    of one and a half, which share the middle pixel. Box 0 .. 3, -3 .. 0: the lower bins are rows -1
-  //  9 10 11 12    and 0, the upper ones off the map.
+  //  1  2  3  4    Box 0 .. 3, both ends included: bins of two pixels. Box 1 .. 2: bins of one pixel.
+  //  5  6  7  8    Box 0 .. 2: bins of one and a half, which share the middle pixel.
+  //  9 10 11 12    Box 0 .. 3, -3 .. 0: the lower bins are rows -1 and 0, the upper ones off the map.
   // 13 14 15 16
   vector<double> map;
   for (int i = 1; i <= 16; ++i) {
@@ -97,16 +103,16 @@ TYPED_TEST(ROIPoolingLayerTest, TestHandWorked) {
   // A pixel's gradients add up: 6 and 7 and 10 and 11 are maxima of two or three bins.
   this->Backward(&layer, {true, false}, {1, 1, 1, 1, 2, 2, 2, 2, 4, 4, 4, 4, 8, 8, 8, 8});
   this->ExpectNear({0, 8, 0, 8, 0, 7, 6, 1, 0, 6, 6, 0, 0, 1, 0, 1}, this->Diff(0));
-  // At a scale of 1/2 the corners 1 and 3 lie at 0.5 and 1.5, and halves go up: pixels 1 and 2. -1 and -3 lie at
-  // -0.5 and -1.5, and go down: pixels -2 and -1.
+  // At a scale of 1/2 the corners 1 and 3 lie at 0.5 and 1.5, and halves go up: pixels 1 and 2. -1 and -3 lie
+  // at -0.5 and -1.5, and go down: pixels -2 and -1.
   this->Set(1, {2, 5}, {0, 1, 1, 3, 3, 0, -3, 1, -1, 3});
   ROIPoolingLayer<Dtype> half(this->Param(1, 1, 0.5));
   this->Run(&half);
   this->ExpectNear({11, 0}, this->Top());
 }
 
-// Each gradient that is not 0 is 2, half of the squares' are above 1.5: threshold 0.004. Values are 0.05 apart: the step
-// is 0.01.
+// Each gradient that is not 0 is 2, half of the squares' are above 1.5: threshold 0.004. Values are 0.05
+// apart: the step is 0.01.
 TYPED_TEST(ROIPoolingLayerTest, TestGradient) {
   typedef typename TypeParam::Dtype Dtype;
   ROIPoolingLayer<Dtype> layer(this->Param(2, 3, 0.5));
@@ -158,15 +164,16 @@ TYPED_TEST(ROIPoolingLayerTest, TestRefusals) {
     EXPECT_REFUSED(layer.Forward(this->bottom_, this->top_), "value 3 of box 1 is ");
   }
   this->Draw(1, {3, 4}, 0, 1);
-  EXPECT_REFUSED(layer.SetUp(this->bottom_, this->top_), "must be M x 5 [map index, x1, y1, x2, y2], not 3 4 (12)");
+  EXPECT_REFUSED(layer.SetUp(this->bottom_, this->top_),
+      "must be M x 5 [map index, x1, y1, x2, y2], not 3 4 (12)");
   this->Draw(0, {2, 5, 6}, 0, 1);
   EXPECT_REFUSED(layer.SetUp(this->bottom_, this->top_), "must be N x C x H x W, not 2 5 6 (60)");
 }
 
 TYPED_TEST(ROIPoolingLayerTest, TestDegenerate) {
   typedef typename TypeParam::Dtype Dtype;
-  // On equal values the first pixel counts. A box without area, or with its ends swapped, is the pixel of its first
-  // corner in every bin. A box off the map is 0 and passes no gradient, nor is 0 the least maximum.
+  // On equal values the first pixel counts. A box without area, or with its ends swapped, is the pixel of its
+  // first corner in every bin. A box off the map is 0 and passes no gradient, nor is 0 the least maximum.
   this->Set(0, {1, 1, 2, 2}, {-3, -3, -3, -3});
   this->Set(1, {4, 5}, {0, 0, 0, 1, 1, 0, 1, 0, 1, 0, 0, 1, 1, 0, 0, 0, 5, -9, 6, -8});
   ROIPoolingLayer<Dtype> layer(this->Param(1, 1, 1)), two(this->Param(1, 2, 1));

@@ -82,10 +82,12 @@ TYPED_TEST(SpatialSoftArgMaxLayerTest, TestForward) {
 
 TYPED_TEST(SpatialSoftArgMaxLayerTest, TestHandWorked) {
   typedef typename TypeParam::Dtype Dtype;
-  // Cells of 2 pixels lie at 0.5 and 2.5. The softmax of (0, ln 3) is (1/4, 3/4), so x = (0.5 + 3 * 2.5) / 4 = 2.
+  // Cells of 2 pixels lie at 0.5 and 2.5. The softmax of (0, ln 3) is (1/4, 3/4), so x = (0.5 + 3 * 2.5) / 4
+  // = 2.
   const double ln3 = std::log(3.);
   this->Set(0, {1, 1, 1, 2}, {0, ln3});
-  SpatialSoftArgMaxLayer<Dtype> arg_max(this->Param(this->ARG_MAX, {0}, 2)), soft(this->Param(this->SOFT, {0}, 2));
+  SpatialSoftArgMaxLayer<Dtype> arg_max(this->Param(this->ARG_MAX, {0}, 2));
+  SpatialSoftArgMaxLayer<Dtype> soft(this->Param(this->SOFT, {0}, 2));
   this->Run(&arg_max);
   this->ExpectNear({2.5, 0.5, ln3}, this->Top());
   this->Run(&soft);
@@ -114,8 +116,8 @@ TYPED_TEST(SpatialSoftArgMaxLayerTest, TestDefaultChannels) {
   this->ExpectNear(expected, this->Top(), 0);
 }
 
-// Half of the gradients are above 0.5: threshold 0.001. The confidence's values are left out: the maximum has a
-// derivative, but passes none.
+// Half of the gradients are above 0.5: threshold 0.001. The confidence's values are left out: the maximum has
+// a derivative, but passes none.
 TYPED_TEST(SpatialSoftArgMaxLayerTest, TestGradientSoft) {
   typedef typename TypeParam::Dtype Dtype;
   SpatialSoftArgMaxLayer<Dtype> layer(this->Param(this->SOFT, {2, 0, 2}, 4, 1.5));
@@ -181,9 +183,9 @@ TYPED_TEST(SpatialSoftArgMaxLayerTest, TestRefusals) {
   typedef typename TypeParam::Dtype Dtype;
   LayerParameter param = this->Param(this->SOFT, {});
   param.mutable_spatial_soft_arg_max_param()->set_joints(0);
-  SpatialSoftArgMaxLayer<Dtype> none(param), fourteen(this->Param(this->SOFT, {})), three(this->Param(this->SOFT, {3})),
-      stride(this->Param(this->SOFT, {0}, 0)), beta(this->Param(this->SOFT, {0}, 1, -1)),
-      layer(this->Param(this->SOFT, {0}));
+  SpatialSoftArgMaxLayer<Dtype> none(param), fourteen(this->Param(this->SOFT, {})),
+      three(this->Param(this->SOFT, {3})), stride(this->Param(this->SOFT, {0}, 0)),
+      beta(this->Param(this->SOFT, {0}, 1, -1)), layer(this->Param(this->SOFT, {0}));
   EXPECT_REFUSED(none.SetUp(this->bottom_, this->top_), "give at least one joint");
   EXPECT_REFUSED(fourteen.SetUp(this->bottom_, this->top_), "read from map 3, but the bottom has 3 maps");
   EXPECT_REFUSED(three.SetUp(this->bottom_, this->top_), "read from map 3, but the bottom has 3 maps");

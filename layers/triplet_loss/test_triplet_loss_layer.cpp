@@ -56,7 +56,8 @@ TYPED_TEST(TripletLossLayerTest, TestForward) {
   this->Draw(0, {V, V}, 0, 2);
   for (auto kind : {this->ORDERED, this->ALL, this->HARD}) {
     for (bool sum : {false, true}) {
-      this->Set(1, {V}, kind == this->ORDERED ? vector<double>{1, 1, 2, 7, 7, 1} : vector<double>{4, 2, 4, 2, 4, 9});
+      this->Set(1, {V}, kind == this->ORDERED ? vector<double>{1, 1, 2, 7, 7, 1} :
+          vector<double>{4, 2, 4, 2, 4, 9});
       TripletLossLayer<Dtype> layer(this->Param(kind, margin, sum));
       this->Run(&layer);
       const vector<double> d = this->Data(0), label = this->Data(1);
@@ -134,6 +135,17 @@ TYPED_TEST(TripletLossLayerTest, TestGradient) {
       this->CheckGradient(&layer, 0);
     }
   }
+  // Three videos of one person and one of another: each anchor's negative is in two triplets of ALL, all
+  // open.
+  this->Set(0, {4, 4}, {0, 1.0, 0.7, 0.9,
+                        1.0, 0, 1.3, 1.1,
+                        0.7, 1.3, 0, 0.8,
+                        0.9, 1.1, 0.8, 0});
+  this->Set(1, {4}, {5, 5, 5, 8});
+  for (auto kind : {this->ALL, this->HARD}) {
+    TripletLossLayer<Dtype> layer(this->Param(kind, 0.4));
+    this->CheckGradient(&layer, 0);
+  }
   this->Set(0, {3, 3}, {0, 1, 0.7, 1, 0, 0.3, 0.7, 0.3, 0});
   this->Set(1, {3}, {5, 5, 8});
   TripletLossLayer<Dtype> layer(this->Param(this->ORDERED, 0.4));
@@ -209,7 +221,11 @@ TYPED_TEST(TripletLossLayerTest, TestDegenerate) {
   this->Run(&hard);
   this->ExpectNear({5 * 0.8}, this->Top());
   this->Backward(&hard, {true, false}, {1});
-  this->ExpectNear({0, -1, 1, 0, 0, -1, 0, 0, 1, 0, 1, -1, 0, 0, 0, -1, 1, 0, 0, 0, 1, -1, 0, 0, 0}, this->Diff(0));
+  this->ExpectNear({0, -1, 1, 0, 0,
+                    -1, 0, 0, 1, 0,
+                    1, -1, 0, 0, 0,
+                    -1, 1, 0, 0, 0,
+                    1, -1, 0, 0, 0}, this->Diff(0));
   // At the hinge's corner, 1 - 1.5 + 0.5 = 0, the derivative is 0.
   this->Set(0, {3, 3}, {0, 1, 1.5, 1, 0, 1.5, 1.5, 1.5, 0});
   this->Set(1, {3}, {1, 1, 2});

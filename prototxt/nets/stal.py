@@ -47,7 +47,7 @@ def _global_losses(net, options, bottom):
     net["classifier_global"] = L.InnerProduct(net[g], num_output=options.identities, bias_term=False,
                                               weight_filler=dict(type="xavier"))
     net["loss_cls"] = L.SoftmaxWithLoss(net["classifier_global"], net["label"], loss_weight=1,
-                                        **(dict(loss_param=dict(normalization=0)) if options.sums else {}))
+                                        **(dict(loss_param=dict(normalization="NONE")) if options.sums else {}))
     method_layer(net, options.twins, "PairwiseDistance", "distance_global", [g], ["distance_global"],
                  **_changed(feature_norm=options.feature_norm))
     method_layer(net, options.twins, "TripletLoss", "loss_tri_global", ["distance_global", "label"],
