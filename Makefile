@@ -1,7 +1,6 @@
 # `make demo` and `make test` are the two commands of this project; README.md says what they do and how long they take.
 SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-export GLOG_minloglevel ?= 0
 
 .PHONY: caffe demo demo-seeds test test-caffe nets image clean
 
