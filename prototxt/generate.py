@@ -27,22 +27,18 @@ HEADER = "# Written by python -m prototxt.generate from prototxt/nets/ and proto
 
 
 def text(message):
-    """The message as prototxt with a header and, for a net, an empty line before each layer that starts a section.
+    """The message as prototxt with a header and, in a net, a title before each layer or group of layers.
 
     Raises AssertionError if the text does not parse back to the same message.
     """
-    lines, section = [HEADER], None
-    for line in text_format.MessageToString(message).splitlines(keepends=True):
-        lines.append(line)
-    result = "".join(lines)
-    if message.DESCRIPTOR.name == "NetParameter":
-        result = _sections(message)
+    result = HEADER + (_sections(message) if message.DESCRIPTOR.name == "NetParameter"
+                       else text_format.MessageToString(message))
     assert text_format.Parse(result, type(message)()) == message, "the text of a float does not survive"
     return result
 
 
 def _sections(net):
-    result, section = [HEADER, f"name: \"{net.name}\"\n"], None
+    result, section = [f"name: \"{net.name}\"\n"], None
     for layer in net.layer:
         here = layer.name.split("/")[0]
         if here != section:

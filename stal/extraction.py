@@ -57,8 +57,8 @@ def extract(net, net_path, weights_path, list_path, root, out, joints=None, batc
     joints = read_joints(joints_file, tracklets)
     starts = np.cumsum([0] + [len(tracklet.frames) for tracklet in tracklets])
     meta = {"net": os.fspath(net_path), "weights": os.fspath(weights_path), "weights_sha256": _sha256(weights_path),
-            "list": os.fspath(list_path), "list_sha256": _sha256(list_path), "joints_sha256": _sha256(joints_file), "commit": _commit(),
-            **net.recipe._asdict()}
+            "list": os.fspath(list_path), "list_sha256": _sha256(list_path), "joints_sha256": _sha256(joints_file),
+            "commit": _commit(), **net.recipe._asdict()}
     with FeatureWriter(out, tracklets, parts=net.parts, global_width=net.global_width, part_width=net.part_width,
                        meta=meta, frames=keep_frames) as writer:
         first = writer.done()

@@ -126,15 +126,15 @@ TYPED_TEST(PartBoxesLayerTest, TestHandWorked) {
   this->ExpectNear({1.2, 0, 0, -0.2, 0, 0, 0, 0, 0}, this->Diff(0));
 }
 
-// Each gradient that is not 0 is 2 to 2.4, or 0.4 of grow alone; half of the squares' are above 2: threshold
-// 0.004. The joints' coordinates are 0.3 or more apart, and no side is nearer than 0.1 to min_side, no edge
-// to the clip: the step is 0.01.
+// Each gradient that is not 0 is 1 to 2.4, or 0.4 of grow alone; half of the squares' are above 2: threshold
+// 0.004. The joints' coordinates are 0.3 or more apart, and no side is nearer than 0.1 to min_side or edge to
+// the clip: the step is 0.01.
 TYPED_TEST(PartBoxesLayerTest, TestGradient) {
   typedef typename TypeParam::Dtype Dtype;
   const vector<vector<int> > parts = {{1, 2, 3}, {2, 3, 4, 5}, {5}};  // the last has no area
   this->FiveJoints();
   const LayerParameter params[] = {this->Param(parts), this->Param(parts, 0.2), this->Param(parts, 0, 3),
-      this->Param(parts, 0.2, 4), this->Param(parts, 0, 0, 4, 5), this->Param(parts, 0.2, 4, 5, 5)};
+      this->Param(parts, 0.2, 5.45), this->Param(parts, 0, 0, 4, 5), this->Param(parts, 0.2, 5.45, 5, 5)};
   for (const LayerParameter& param : params) {
     PartBoxesLayer<Dtype> layer(param);
     this->CheckGradient(&layer, 0, 4e-3, 1e-2);
