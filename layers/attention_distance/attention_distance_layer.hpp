@@ -20,7 +20,7 @@ namespace caffe {
  *   -# @f$ (V \times V) @f$ distances, symmetric, 0 on the diagonal
  *
  * A video whose weights are all 0 counts as one with equal weights, and its weights get no gradient.
- * The derivative of a distance that is 0 is taken as 0.
+ * The derivative of a distance that is 0 is taken as 0, as is the sign of a weight that is 0.
  *
  * Differs from the paper: nothing by default in the forward pass; the backward pass is the derivative, not Eq. 10-13 as
  * printed (gradient: PAPER has those).

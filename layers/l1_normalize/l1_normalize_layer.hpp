@@ -16,7 +16,7 @@ namespace caffe {
  * @param bottom input Blob vector (length 1)
  *   -# @f$ (F \times R) @f$ scores @f$ a^{r,t} @f$, F = V T rows, video-major
  * @param top output Blob vector (length 1)
- *   -# @f$ (F \times R) @f$ scores that sum to 1 over a video, or to 0 where all of them were 0
+ *   -# @f$ (F \times R) @f$ scores whose absolute values sum to 1 over a video, or to 0 where all of them were 0
  *
  * Differs from the paper: the epsilon. The norm cancels in Eq. 8 and 9; the layer stays for the map's sake.
  */
@@ -39,7 +39,8 @@ class L1NormalizeLayer : public Layer<Dtype> {
   virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
   /**
    * @brief With the top's gradient @f$ g @f$ and the norm n:
-   *   @f$ \partial L / \partial a = (g - \mathrm{sgn}(a) \sum g y) / n @f$, the sum over the video's map.
+   *   @f$ \partial L / \partial a = (g - \mathrm{sgn}(a) \sum g y) / n @f$, the sum over the video's map. A map
+   *   of zeros gives g / eps: finite, and a sigmoid that gave the zeros passes none of it on.
    */
   virtual void Backward_cpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
       const vector<Blob<Dtype>*>& bottom);

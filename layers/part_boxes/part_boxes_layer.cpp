@@ -19,12 +19,10 @@ void PartBoxesLayer<Dtype>::LayerSetUp(const vector<Blob<Dtype>*>& bottom, const
   }
   LAYER_REQUIRE(parts_.size() == top.size()) << "there are " << parts_.size() << " parts but " << top.size()
       << " tops; give one top for each part";
-  const int J = bottom[0]->num_axes() == 3 ? bottom[0]->shape(1) : 0;
   for (int r = 0; r < parts_.size(); ++r) {
     LAYER_REQUIRE(!parts_[r].empty()) << "part " << r + 1 << " lists no joint";
     for (int& joint : parts_[r]) {
-      LAYER_REQUIRE(joint >= 1 && joint <= J) << "part " << r + 1 << " lists joint " << joint << ", but joints are 1 .. "
-          << J << " of the bottom " << bottom[0]->shape_string();
+      LAYER_REQUIRE(joint >= 1) << "part " << r + 1 << " lists joint " << joint << ", but joints count from 1";
       --joint;
     }
   }
@@ -35,6 +33,12 @@ template <typename Dtype>
 void PartBoxesLayer<Dtype>::Reshape(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
   LAYER_REQUIRE(bottom[0]->num_axes() == 3 && bottom[0]->shape(2) == 3)
       << "the joints must be F x J x 3, not " << bottom[0]->shape_string();
+  for (int r = 0; r < parts_.size(); ++r) {
+    for (int joint : parts_[r]) {
+      LAYER_REQUIRE(joint < bottom[0]->shape(1)) << "part " << r + 1 << " lists joint " << joint + 1
+          << ", but joints are 1 .. " << bottom[0]->shape(1) << " of the bottom " << bottom[0]->shape_string();
+    }
+  }
   const int shape[] = {bottom[0]->shape(0), 5};
   for (Blob<Dtype>* boxes : top) {
     boxes->Reshape(vector<int>(shape, shape + 2));

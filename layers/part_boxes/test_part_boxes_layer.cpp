@@ -164,7 +164,7 @@ TYPED_TEST(PartBoxesLayerTest, TestRefusals) {
       side(this->Param({{1}}, 0, -1)), layer(this->Param({{1, 2}}));
   EXPECT_REFUSED(paper.SetUp(this->bottom_, this->top_), "6 parts but 1 tops");
   EXPECT_REFUSED(two.SetUp(this->bottom_, this->top_), "2 parts but 1 tops");
-  EXPECT_REFUSED(zero.SetUp(this->bottom_, this->top_), "part 1 lists joint 0, but joints are 1 .. 3");
+  EXPECT_REFUSED(zero.SetUp(this->bottom_, this->top_), "part 1 lists joint 0, but joints count from 1");
   EXPECT_REFUSED(four.SetUp(this->bottom_, this->top_), "part 1 lists joint 4, but joints are 1 .. 3");
   EXPECT_REFUSED(empty.SetUp(this->bottom_, this->top_), "part 1 lists no joint");
   EXPECT_REFUSED(grow.SetUp(this->bottom_, this->top_), "grow and min_side must not be negative");
@@ -176,6 +176,11 @@ TYPED_TEST(PartBoxesLayerTest, TestRefusals) {
   }
   this->Draw(0, {1, 3, 2}, 0, 1);
   EXPECT_REFUSED(layer.SetUp(this->bottom_, this->top_), "must be F x J x 3, not 1 3 2 (6)");
+  // Joints that were there at first and are gone after a reshape.
+  this->Draw(0, {1, 3, 3}, 0, 1);
+  layer.SetUp(this->bottom_, this->top_);
+  this->Draw(0, {1, 1, 3}, 0, 1);
+  EXPECT_REFUSED(layer.Reshape(this->bottom_, this->top_), "part 1 lists joint 2, but joints are 1 .. 1");
 }
 
 TYPED_TEST(PartBoxesLayerTest, TestTies) {

@@ -19,8 +19,9 @@ namespace caffe {
  *   -# @f$ (M \times C \times pooled\_h \times pooled\_w) @f$
  *
  * Pixel centres lie at whole coordinates plus one half: an input coordinate x is x scale - 1/2 on the map, where map
- * pixel w has coordinate w. A box may have no area: its samples then coincide. A sample more than one pixel off the map
- * is 0; nearer ones are moved to its border, and then pass no gradient to the box.
+ * pixel w has coordinate w. A box may have no area: its samples then coincide; one with swapped ends is sampled
+ * mirrored. A sample more than one pixel off the map is 0; nearer ones are moved to its border, and then pass no gradient
+ * to the box.
  *
  * Differs from the paper: it pools the parts by ROIPooling, which passes no gradient to the boxes.
  */
