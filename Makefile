@@ -25,7 +25,7 @@ test: test-caffe
 # BVLC's own CPU tests and the layers' tests. They read data by paths relative to Caffe's source tree.
 test-caffe: caffe
 	program=$$(python3 caffe-build/build.py --tests) && cd $$(dirname $$program)/source && \
-	GLOG_minloglevel=2 $$program --gtest_filter=-*GPU* --gtest_shuffle --gtest_brief=1
+	GLOG_minloglevel=2 $$program --gtest_filter=-*GPU* --gtest_shuffle
 
 # Writes prototxt/*.prototxt anew.
 nets: caffe
