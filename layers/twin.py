@@ -201,31 +201,37 @@ class Twin(Layer):
         return self.TOPS
 
     def reshape(self, bottom, top):
-        for blob, shape in zip(top, self.shapes([tuple(blob.shape) for blob in bottom], **self.options)):
+        bottom_shapes = [tuple(blob.shape) for blob in each(bottom)]
+        for blob, shape in zip(each(top), self.shapes(bottom_shapes, **self.options)):
             blob.reshape(*shape)
-        require(not any(np.may_share_memory(above.data, below.data) for above in top for below in bottom),
+        require(not any(np.may_share_memory(above.data, below.data) for above in each(top) for below in each(bottom)),
                 f"{type(self).__name__} does not work in place: give its tops names of their own")
 
     def forward(self, bottom, top):
-        for blob, value in zip(top, self.compute(*data(bottom), **self.options)):
+        for blob, value in zip(each(top), self.compute(*data(bottom), **self.options)):
             blob.data[...] = value
 
     def backward(self, top, propagate_down, bottom):
         overwrite(bottom, propagate_down, self.differentiate(diffs(top), *data(bottom), **self.options))
 
 
+def each(vector):
+    """A list of what is in one of pycaffe's vectors, which can be indexed but, of blobs, not iterated over."""
+    return [vector[i] for i in range(len(vector))]
+
+
 def data(blobs):
     """The data of blobs, copied as float64."""
-    return [blob.data.astype(np.float64) for blob in blobs]
+    return [blob.data.astype(np.float64) for blob in each(blobs)]
 
 
 def diffs(blobs):
     """The gradients of blobs, copied as float64."""
-    return [blob.diff.astype(np.float64) for blob in blobs]
+    return [blob.diff.astype(np.float64) for blob in each(blobs)]
 
 
 def overwrite(bottom, propagate_down, gradients):
     """Writes gradients into the bottoms that want one. None is zero: labels, boxes of a max pooling."""
-    for blob, wanted, gradient in zip(bottom, propagate_down, gradients):
+    for blob, wanted, gradient in zip(each(bottom), each(propagate_down), gradients):
         if wanted:
             blob.diff[...] = 0 if gradient is None else gradient

@@ -17,7 +17,7 @@ positive score in a video weighs its frames by 1/T and gives the scores no gradi
 import numpy as np
 
 from layers.attention_pooling.attention_pooling_layer import shares
-from layers.twin import (REQUIRED, Twin, check_axes, check_shape, choice, count_videos, data, diffs,
+from layers.twin import (REQUIRED, Twin, check_axes, check_shape, choice, count_videos, data, diffs, each,
                          overwrite, read_object, real, require, uint32)
 
 NAME = "ConsistencyLoss"
@@ -139,7 +139,7 @@ class ConsistencyLoss(Twin):
 
     def setup(self, bottom, top):
         super().setup(bottom, top)
-        shape = weights_shape([tuple(blob.shape) for blob in bottom], self.options["num_output"],
+        shape = weights_shape([tuple(blob.shape) for blob in each(bottom)], self.options["num_output"],
                               self.options["input"])
         if len(self.blobs) == 0:  # else they came with the net
             self.blobs.add_blob(*shape)
