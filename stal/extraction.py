@@ -105,6 +105,9 @@ def _sha256(path):
 def _commit():
     """The repository's commit, "-dirty" behind it if files differ; "unknown" outside a repository."""
     here = os.path.dirname(os.path.abspath(__file__))
-    answer = subprocess.run(["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-                            capture_output=True, text=True)
+    try:
+        answer = subprocess.run(["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+                                capture_output=True, text=True)
+    except FileNotFoundError:  # no git, as in the image
+        return "unknown"
     return answer.stdout.strip() or "unknown"
