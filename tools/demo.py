@@ -37,8 +37,8 @@ from stal.files import replacing, write_json  # noqa: E402
 from stal.tracklets import read_list  # noqa: E402
 from stal.training_log import loss_lines, plot_losses  # noqa: E402
 
-IDENTITIES, TEST_IDENTITIES = 500, 100  # 400 to train on: half as many, and the net learns them by heart
-FRAMES = 16                             # of a tracklet
+IDENTITIES, TEST_IDENTITIES = 500, 100  # 400 to train on: drawn people cost nothing
+FRAMES = 16  # of a tracklet
 FOOTAGE = "tests/fixtures/footage"
 
 

@@ -85,7 +85,7 @@ def narrow(inception, factor):
 
 # For frames of 64 x 32: Table I's construction with an eighth of its widths and one block where it has three. pool2 and
 # 3c's stride are left out, so the parts are pooled from a map of 16 x 8 (stride 4), finer for so small a frame than
-# Table I's. Deeper trunks learned a few hundred people by heart instead of how to tell people apart.
+# Table I's.
 DEMO = Backbone(
     conv1=(7, 2, 16), pools=("pool1",), conv2=(16, 32),
     blocks={name: narrow(TABLE_1.blocks[name], 8) for name in ("4b", "4c", "4e")},
