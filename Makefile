@@ -20,7 +20,7 @@ demo-seeds: caffe
 # Everything: BVLC's tests and ours in C++, ours in Python, the currentness of prototxt/.
 test: test-caffe
 	python -m prototxt.generate --check
-	GLOG_minloglevel=2 python -m pytest
+	python -m pytest
 
 # BVLC's own CPU tests and the layers' tests. They read data by paths relative to Caffe's source tree.
 test-caffe: caffe

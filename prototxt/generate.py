@@ -77,6 +77,9 @@ def check(folder=HERE):
     diff = []
     for name in sorted(wanted.keys() | {os.path.basename(path) for path in glob.glob(os.path.join(folder, "*.prototxt"))}):
         path = os.path.join(folder, name)
+        if name not in wanted:
+            diff.append(f"{path} is written by no experiment: remove it\n")
+            continue
         found = open(path).read() if os.path.exists(path) else ""
         diff += difflib.unified_diff(found.splitlines(True), wanted.get(name, "").splitlines(True), path, "generated")
     return "".join(diff)

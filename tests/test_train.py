@@ -82,6 +82,15 @@ def test_weights_of_another_net_are_refused(tmp_path, data, layer, outputs, sent
     assert not list(tmp_path.glob("run_iter*"))
 
 
+@pytest.mark.parametrize("content", [b"", b"hello world, these are no weights\n"])
+def test_a_file_without_weights_is_refused(tmp_path, data, content):
+    (tmp_path / "no.caffemodel").write_bytes(content)
+    solver = write_solver(write_net(tmp_path / "net.prototxt", data), 1)
+    refused(train(solver, "-weights", tmp_path / "no.caffemodel"),
+            "(None of the 0 layers with weights|Failed to parse NetParameter file: .*no.caffemodel)")
+    assert not list(tmp_path.glob("run_iter*"))
+
+
 def test_weights_of_the_net_are_taken(tmp_path, data):
     path = write_net(tmp_path / "net.prototxt", data)
     net = caffe.Net(str(path), caffe.TRAIN)

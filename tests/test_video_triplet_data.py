@@ -361,6 +361,8 @@ BAD = {
     "wrong header": (edit_row(1, 0, "name"), NO_HEADER),
     "a field too many": (edit_row(4, 3, "0,0"), "train.csv line 4 has 6 fields, not the 5 of tracklet,pid"),
     "pid that is no number": (edit_row(3, 1, "one"), "train.csv line 3: .*'one'.* must be"),
+    "negative camid": (edit_row(3, 2, "-1"), "train.csv line 3: camid counts from 0 and query is 0 or 1, not -1"),
+    "query that is no flag": (edit_row(3, 3, "yes"), "train.csv line 3: camid counts from 0 and query is 0 or 1, not .*yes"),
     "no frames": (edit_row(3, 4, ""), "train.csv line 3: tracklet cam0_12_3 has no frames; remove the row"),
     "repeated tracklet": (edit_row(3, 0, "cam0_12_0"),
                           "train.csv line 3 repeats tracklet cam0_12_0 of line 2: remove one"),

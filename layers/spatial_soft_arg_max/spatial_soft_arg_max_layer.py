@@ -14,7 +14,7 @@ import numpy as np
 from layers.twin import Twin, check_axes, choice, real, require, uint32, uint32s
 
 NAME = "SpatialSoftArgMax"
-OPTIONS = {"mode": (choice("ARG_MAX", "SOFT"), "ARG_MAX"), "beta": (real(), 1.0),
+OPTIONS = {"mode": (choice("ARG_MAX", "SOFT"), "ARG_MAX"), "beta": (real(above=0), 1.0),
            "stride": (real(above=0), 1.0), "channel": (uint32s, ()), "joints": (uint32(1), 14)}
 
 

@@ -74,6 +74,10 @@ std::vector<Tracklet> ReadTrackletList(const std::string& path) {
         tracklet.frames.push_back(frame);
       }
     }
+    if (tracklet.camid < 0 || (fields[3] != "0" && fields[3] != "1")) {
+      throw std::runtime_error(where.str() + ": camid counts from 0 and query is 0 or 1, not " + fields[2] + " and '" +
+          fields[3] + "'");
+    }
     if (tracklet.frames.empty()) {
       throw std::runtime_error(where.str() + ": tracklet " + tracklet.name + " has no frames; remove the row");
     }
