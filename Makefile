@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: caffe demo demo-seeds test test-caffe nets image clean
+.PHONY: caffe demo demo-data demo-seeds test test-caffe nets image clean
 
 # Builds BVLC Caffe with the layers of layers/ and installs it into .venv. DEVICE=cpu.
 caffe:
@@ -13,7 +13,11 @@ caffe:
 demo: caffe
 	python tools/demo.py
 
-# The same over three seeds, for the paired comparison in README.md.
+# Only the demo's data, for `caffe train -solver prototxt/solver_demo.prototxt`.
+demo-data: caffe
+	python tools/demo.py --data-only
+
+# `make demo` over three seeds, for the paired comparison in README.md.
 demo-seeds: caffe
 	python tools/demo.py --seeds 1 2 3
 

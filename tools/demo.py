@@ -45,7 +45,12 @@ FOOTAGE = "tests/fixtures/footage"
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="(default: 1)")
+    parser.add_argument("--data-only", action="store_true", help="only draw the people and write the lists")
     options = parser.parse_args(argv)
+    if options.data_only:
+        for seed in options.seeds:
+            prepare(seed)
+        return 0
     results = {seed: demo(seed) for seed in options.seeds}
     if len(results) > 1:
         print(seeds_table(results))
@@ -53,8 +58,8 @@ def main(argv=None):
     return 0
 
 
-def demo(seed):
-    """One run. Returns {switch: {"rank1": fraction, "mAP": fraction}} on the held-out synthetic people."""
+def prepare(seed):
+    """Draws the people and writes the lists. Returns the folders of the data and of the results."""
     out = "out/demo" if seed == 1 else f"out/demo_seed{seed}"
     data = "data/demo" if seed == 1 else f"data/demo_seed{seed}"
     os.makedirs(out, exist_ok=True)
@@ -64,6 +69,12 @@ def demo(seed):
     pids = sorted({tracklet.pid for tracklet in ilids_vid.find_tracklets(data)})
     write_json(f"{out}/splits.json", [{"train": pids[:-TEST_IDENTITIES], "test": pids[-TEST_IDENTITIES:]}])
     ilids_vid.main(["--root", data, "--splits", f"{out}/splits.json"])
+    return data, out
+
+
+def demo(seed):
+    """One run. Returns what results.json holds: CMC and mAP by switch on the held-out people, and on the footage."""
+    data, out = prepare(seed)
     solver_path, weights = nets(seed, data, out)
     train(solver_path, weights, out)
     features = extract(weights, f"{data}/test.csv", data, f"{out}/features")
