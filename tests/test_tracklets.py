@@ -84,7 +84,7 @@ def test_joints_cut_short_are_refused(tmp_path, kept):
 
 
 def test_pickled_joints_are_not_loaded(tmp_path):
-    np.save(tmp_path / "list_joints.npy", np.array([{}], object), allow_pickle=True)
+    np.save(tmp_path / "list_joints.npy", np.array([{}], object))  # np.save pickles objects
     with pytest.raises(InputError, match="list_joints.npy"):
         tracklets.read_joints(tmp_path / "list_joints.npy", TWO)
 
