@@ -1,6 +1,6 @@
 """Each layer in C++ against its Python twin: a net of either, the same tops and gradients.
 
-test_twins.py compares the twins with cases worked by hand and with numeric gradients.
+test_twins.py and test_pose_twins.py compare the twins with cases worked by hand and with numeric gradients.
 """
 
 import itertools
@@ -132,6 +132,8 @@ ROIS = ([0, 3.2, 5.1, 40.7, 60.3], [1, 0, 0, 79.2, 95.3], [1, -200, -150, -90, -
         [0, -20.3, -9.1, 37.7, 130.9], [1, 33.3, 20.2, 33.3, 20.2], [0, -8, 8, 24, 40],
         [1, 50.3, 60.2, 20.1, 30.9])
 JOINTS = 40 * random(3, 14, 3)
+POSE = dict(new_height=9, new_width=8, mean_value=[104, 117, 123], scale=0.017)  # the frame from 1.75 to 6.25
+MAPS = dict(height=6, width=5)
 
 CASES = {
     "AttentionPooling": [
@@ -167,6 +169,14 @@ CASES = {
         (labelled(features(2, 6, 5, scale=100), 1, 3), dict(num_output=4, frames=3)),
         (labelled(features(2, 6, 5), 0, 0), dict(num_output=1, frames=3)),
     ],
+    "HeatMaps": [
+        (dict(joints=JOINTS), dict(stride=8, sigma=21, **MAPS)),
+        (dict(joints=3 * random(3, 4, 3)), MAPS),
+        (dict(joints=3 * random(3, 4, 3)), dict(channel=[2, 0, 3, 1], sigma=0.7, stride=1.5, **MAPS)),
+        (dict(joints=np.abs(random(2, 3, 3)) * [1, 1, 0]), MAPS),  # none is annotated
+        (dict(joints=random(2, 3, 3) + [0, 1e4, 9]), MAPS),        # off the image
+        (dict(joints=np.ones((1, 1, 3))), dict(height=1, width=1)),
+    ],
     "L1Normalize": [
         (dict(scores=random(6, 5)), dict(frames=3)),
         (dict(scores=positive(6, 5)), dict(frames=1)),
@@ -175,8 +185,8 @@ CASES = {
         (dict(scores=positive(16, 6)), {}),
     ],
     "PairwiseDistance": [
-        *[(dict(g=g), dict(feature_norm=norm)) for norm in ("UNNORMALIZED", "L2_UNIT")
-          for g in (random(3, 5), random(1, 5), random(6, 1), random(4, 1024), np.ones((3, 5)),
+        *[(dict(g=g), dict(feature_norm=norm, squared=squared)) for norm in ("UNNORMALIZED", "L2_UNIT")
+          for squared in (False, True) for g in (random(3, 5), random(1, 5), random(6, 1), random(4, 1024), np.ones((3, 5)),
                     random(3, 5) * [[0], [1], [1]])],
         (dict(g=random(3, 5)), {}),
     ],
@@ -191,6 +201,13 @@ CASES = {
         (dict(joints=np.full((2, 14, 3), 7)), dict(min_side=4)),
         (dict(joints=JOINTS[:1]), dict(part=[dict(joint=[14])], tops=1)),
         (dict(joints=JOINTS[:, :5]), dict(part=[dict(joint=[1, 5, 5]), dict(joint=[5, 2])], tops=2)),
+    ],
+    "PoseInput": [
+        *[(dict(data=random(2, 3, *size)), dict(POSE, **options)) for size in ((12, 13), (5, 3), (1, 1))
+          for options in ({}, dict(aspect=2.3), dict(aspect=0.03), dict(fill=0, sigma=2.5))],
+        (dict(data=random(1, 3, 5, 4)), dict(new_height=4, new_width=6, aspect=0.75)),  # an end on a pixel's centre
+        (dict(data=random(1, 3, 5, 4)), dict(new_height=1, new_width=1, mean_value=[7], aspect=3)),
+        (dict(data=50 * random(1, 3, 224, 224)), {}),
     ],
     "ROIAlign": [
         *[(maps(6, 5, ROIS), dict(pooled_h=h, pooled_w=w, spatial_scale=1 / 16, **options))
@@ -284,11 +301,22 @@ BIN = dict(pooled_h=1, pooled_w=1)
     ("L1Normalize", dict(scores=random(6, 5)), dict(frames=4), "6 rows"),
     ("L1Normalize", dict(scores=random(6, 5)), dict(frames=3, eps=0), "eps must be .*above 0"),
     ("PairwiseDistance", dict(g=random(3)), {}, "features must be|features must have"),
+    ("HeatMaps", dict(joints=JOINTS[..., :2]), MAPS, "joints must"),
+    *[("HeatMaps", dict(joints=JOINTS[:, :3]), dict(MAPS, channel=channel), "channel")
+      for channel in ([0, 1], [0, 1, 1], [1, 2, 3])],
+    *[("HeatMaps", dict(joints=JOINTS), dict(MAPS, **{name: 0}), name)
+      for name in ("height", "width", "stride", "sigma")],
+    ("HeatMaps", dict(joints=JOINTS), dict(height=4), "width"),
     ("PartBoxes", dict(joints=JOINTS[..., :2]), {}, "joints must"),
     ("PartBoxes", dict(joints=JOINTS[:, :13]), {}, "part 5"),
     ("PartBoxes", dict(joints=JOINTS), dict(tops=5), "6"),
     ("PartBoxes", dict(joints=JOINTS), dict(grow=-1), "grow"),
     ("PartBoxes", dict(joints=NAN), {}, "joint"),
+    ("PoseInput", dict(data=random(2, 1, 4, 4)), {}, "data must|frames must"),
+    ("PoseInput", dict(data=random(3, 4, 4)), {}, "data must|frames must"),
+    *[("PoseInput", dict(data=random(2, 3, 4, 4)), {name: 0}, name)
+      for name in ("new_height", "new_width", "aspect", "scale", "sigma")],
+    ("PoseInput", dict(data=random(2, 3, 4, 4)), dict(mean_value=[1, 2]), "mean_value"),
     *[(layer, *case) for layer in ("ROIPooling", "ROIAlign") for case in (
         (maps(6, 5, [[0, 1, 1, 2]]), BIN, "M.*5"),
         (dict(maps=random(2, 6, 5), rois=np.zeros((1, 5))), BIN, "maps must"),

@@ -15,9 +15,11 @@ from twin_inputs import array, positive, random
 from layers.attention_distance import attention_distance_layer as attention_distance
 from layers.attention_pooling import attention_pooling_layer as attention_pooling
 from layers.consistency_loss import consistency_loss_layer as consistency_loss
+from layers.heat_maps import heat_maps_layer as heat_maps
 from layers.l1_normalize import l1_normalize_layer as l1_normalize
 from layers.pairwise_distance import pairwise_distance_layer as pairwise_distance
 from layers.part_boxes import part_boxes_layer as part_boxes
+from layers.pose_input import pose_input_layer as pose_input
 from layers.roi_align import roi_align_layer as roi_align
 from layers.roi_pooling import roi_pooling_layer as roi_pooling
 from layers.spatial_soft_arg_max import (
@@ -27,8 +29,8 @@ from layers.triplet_loss import triplet_loss_layer as triplet_loss
 from layers.twin import REQUIRED, read_options
 from stal.errors import InputError
 
-MODULES = (attention_distance, attention_pooling, consistency_loss, l1_normalize, pairwise_distance,
-           part_boxes, roi_align, roi_pooling, spatial_soft_arg_max, triplet_loss)
+MODULES = (attention_distance, attention_pooling, consistency_loss, heat_maps, l1_normalize, pairwise_distance,
+           part_boxes, pose_input, roi_align, roi_pooling, spatial_soft_arg_max, triplet_loss)
 NAMES = [module.NAME for module in MODULES]
 OF_TWIN_ONLY = {"normalization"}  # the C++ layers read it from Caffe's loss_param
 
@@ -68,9 +70,11 @@ def set_up(module, bottoms, tops, **options):
 RUNS = [
     (attention_distance, [random(3, 2, 4), positive(3, 2)], 1, {"norm": "L2"}),
     (attention_pooling, [positive(6, 2), *random(2, 6, 3)], 2, {"frames": 3}),
+    (heat_maps, [random(2, 3, 3)], 1, {"height": 4, "width": 5, "channel": [2, 0, 1]}),
     (l1_normalize, [positive(6, 2)], 1, {"frames": 2, "eps": 0.5}),
-    (pairwise_distance, [random(3, 4)], 1, {}),
+    (pairwise_distance, [random(3, 4)], 1, {"squared": True}),
     (part_boxes, [random(2, 14, 3)], 6, {"grow": 0.25}),
+    (pose_input, [random(2, 3, 4, 3)], 1, {"new_height": 6, "new_width": 5, "mean_value": [9, 8, 7]}),
     (roi_align, [random(2, 2, 4, 5), array([1, 1.3, 2.1, 3.2, 3.7])], 1, {"pooled_h": 2, "pooled_w": 3}),
     (roi_pooling, [random(2, 2, 4, 5), array([1, 1.3, 2.1, 3.2, 3.7])], 1, {"pooled_h": 2, "pooled_w": 3}),
     (spatial_soft_arg_max, [random(2, 3, 4, 5)], 1, {"mode": "SOFT", "channel": [2, 1]}),
@@ -200,6 +204,20 @@ def text(module, **options):
     (*text(part_boxes, part=[{"joint": [1], "name": "head"}]), "^PartBoxes: part has no option 'name'"),
     (*text(part_boxes, part=[[1, 2]]), "part must be a list such as"),
     (*text(spatial_soft_arg_max, channel=[-1]), "channel must be a list of integers of at least 0"),
+    (*text(pairwise_distance, squared=1), "squared must be true or false, not 1"),
+    (*text(pose_input, new_width=0), "PoseInput: new_width must be an integer of at least 1, not 0"),
+    (*text(pose_input, new_height=0), "new_height must be an integer of at least 1, not 0"),
+    (*text(pose_input, aspect=0), "aspect must be a finite number above 0, not 0"),
+    (*text(pose_input, sigma=-1), "sigma must be a finite number above 0, not -1"),
+    (*text(pose_input, scale=0), "scale must be a finite number other than 0, not 0"),
+    (*text(pose_input, scale=1e-50), "scale must be a finite number other than 0, not 1e-50"),  # 0 as a float32
+    (*text(pose_input, mean_value=[1, 2]), r"mean_value must be a list of no number, one, or three .*\[1, 2\]"),
+    (*text(heat_maps, width=5), "HeatMaps needs the option height"),
+    (*text(heat_maps, height=5), "HeatMaps needs the option width"),
+    (*text(heat_maps, height=5, width=0), "width must be an integer of at least 1, not 0"),
+    (*text(heat_maps, height=0, width=5), "height must be an integer of at least 1, not 0"),
+    (*text(heat_maps, height=5, width=5, stride=0), "stride must be a finite number above 0, not 0"),
+    (*text(heat_maps, height=5, width=5, sigma=0), "sigma must be a finite number above 0, not 0"),
     (*text(consistency_loss, num_output=3, weight_filler={"type": "msra"}), "type must be one of constant"),
     (*text(consistency_loss, num_output=3, weight_filler="xavier"), "weight_filler must be an object"),
     (pairwise_distance, "{'feature_norm': 'L2_UNIT'}", "PairwiseDistance: param_str must be a JSON object"),
@@ -212,6 +230,8 @@ def test_a_wrong_option_is_refused(module, param_str, sentence):
 
 
 def test_options_are_read():
+    for given, mean in (("[]", (0, 0, 0)), ("[7]", (7, 7, 7)), ("[1, 2, 3]", (1, 2, 3))):
+        assert read_options("PoseInput", f'{{"mean_value": {given}}}', pose_input.OPTIONS)["mean_value"] == mean
     assert read_options("PartBoxes", "", part_boxes.OPTIONS)["part"] == part_boxes.PAPER_PARTS
     assert read_options("PartBoxes", '{"part": []}', part_boxes.OPTIONS)["part"] == part_boxes.PAPER_PARTS
     options = read_options("PartBoxes", '{"part": [{"joint": [3, 1]}], "grow": 0.2}', part_boxes.OPTIONS)
@@ -246,6 +266,11 @@ def test_options_are_read():
     (roi_pooling, [(1, 2, 3, 4), (2, 4)], 1, {"pooled_h": 1, "pooled_w": 1}, r"rois must have .* \(M, 5\)"),
     (roi_align, [(2, 3, 4), (2, 5)], 1, {"pooled_h": 1, "pooled_w": 1}, r"maps must have .* \(N, C, H, W\)"),
     (spatial_soft_arg_max, [(1, 13, 4, 4)], 1, {}, "reads map 13, but there are 13 maps"),
+    (pose_input, [(2, 1, 4, 4)], 1, {}, r"data must have the shape \(F, 3, H, W\), not \(2, 1, 4, 4\)"),
+    (pose_input, [(3, 4, 4)], 1, {}, r"data must have the shape \(F, 3, H, W\), not \(3, 4, 4\)"),
+    (heat_maps, [(2, 3, 2)], 1, {"height": 4, "width": 5}, r"joints must have .* \(F, J, 3\), not \(2, 3, 2\)"),
+    *[(heat_maps, [(2, 3, 3)], 1, {"height": 4, "width": 5, "channel": channel}, "channel must list each of 0 .. 2 once")
+      for channel in ([0, 1], [0, 1, 1], [1, 2, 3], [0, 1, 2, 2])],
 ])
 def test_wrong_blobs_are_refused(module, shapes, tops, options, sentence):
     with pytest.raises(InputError, match=sentence) as error:

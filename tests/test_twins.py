@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from twin_inputs import array, positive, random
+from twin_inputs import array, check_gradient, positive, random
 
 from layers.attention_distance import attention_distance_layer as attention_distance
 from layers.attention_pooling import attention_pooling_layer as attention_pooling
@@ -18,35 +18,6 @@ from layers.spatial_soft_arg_max import (
     spatial_soft_arg_max_layer as spatial_soft_arg_max,
 )
 from layers.triplet_loss import triplet_loss_layer as triplet_loss
-
-
-def check_gradient(module, bottoms, wanted, weights=None, **options):
-    """Compares backward with central differences of a random projection of the tops.
-
-    ``wanted`` are the indices of the bottoms compared; ``weights`` is the parameter, compared too. A gradient
-    too small to tell right from wrong fails.
-    """
-    bottoms = [np.array(bottom, float) for bottom in bottoms]
-    extra = {} if weights is None else {"weights": weights}
-    probes = [random(*top.shape, seed=9) for top in module.forward(*bottoms, **extra, **options)]
-    gradients = module.backward(probes, *bottoms, **extra, **options)
-    compared = []
-    if weights is not None:
-        gradients, dweights = gradients
-        compared.append((weights, dweights))
-    compared += [(bottoms[i], gradients[i]) for i in wanted]
-    for values, gradient in compared:
-        numeric = np.zeros_like(values)
-        for index in np.ndindex(values.shape):
-            kept, ends = values[index], []
-            for step in (1e-5, -1e-5):
-                values[index] = kept + step
-                tops = module.forward(*bottoms, **extra, **options)
-                ends.append(sum((probe * top).sum() for probe, top in zip(probes, tops)))
-            values[index] = kept
-            numeric[index] = (ends[0] - ends[1]) / 2e-5
-        assert np.abs(numeric).max() > 1e-3
-        np.testing.assert_allclose(gradient, numeric, rtol=1e-6, atol=1e-8)
 
 
 class TestAttentionPooling:
@@ -259,9 +230,32 @@ class TestPairwiseDistance:
         (gradient,) = pairwise_distance.backward([np.ones((2, 2))], np.ones((2, 3)))
         assert not gradient.any()
 
+    def test_squared_by_hand(self):
+        features = array([0, 0], [3, 4])
+        assert pairwise_distance.forward(features, squared=True)[0].tolist() == [[0, 25], [25, 0]]
+        (gradient,) = pairwise_distance.backward([array([7, 1], [2, 7])], features, squared=True)
+        assert gradient.tolist() == [[-18, -24], [18, 24]]  # both entries of the pair: (1 + 2) * 2 (g_i - g_j)
+
+    def test_squared_unit_length(self):
+        (squares,) = pairwise_distance.forward(array([3, 4], [5, 0], [0, 0]), feature_norm="L2_UNIT", squared=True)
+        np.testing.assert_allclose(squares, [[0, 0.8, 1], [0.8, 0, 1], [1, 1, 0]])
+
+    def test_squared_has_a_gradient_that_fades_towards_equal_features(self):
+        """Two units of slope at a distance of 1, 2e-9 at 1e-9: that of the distance stays 1."""
+        for apart in (1, 1e-9, 0):
+            features = array([0], [apart])
+            (gradient,) = pairwise_distance.backward([array([0, 1], [0, 0])], features, squared=True)
+            np.testing.assert_allclose(gradient, [[-2 * apart], [2 * apart]], rtol=1e-15)
+
+    def test_squared_zero_features(self):
+        features = array([0, 0], [0, 0], [3, 4])
+        (gradient,) = pairwise_distance.backward([np.ones((3, 3))], features, feature_norm="L2_UNIT", squared=True)
+        assert np.isfinite(gradient).all() and not gradient[:2].any()
+
+    @pytest.mark.parametrize("squared", [False, True])
     @pytest.mark.parametrize("feature_norm", ["UNNORMALIZED", "L2_UNIT"])
-    def test_gradient(self, feature_norm):
-        check_gradient(pairwise_distance, [random(4, 3)], (0,), feature_norm=feature_norm)
+    def test_gradient(self, feature_norm, squared):
+        check_gradient(pairwise_distance, [random(4, 3)], (0,), feature_norm=feature_norm, squared=squared)
 
 
 class TestL1Normalize:

@@ -6,7 +6,7 @@
 namespace caffe {
 
 template <typename Dtype>
-void PairDistances(int V, int C, const Dtype* f, int stride, Dtype* d) {
+void PairDistances(int V, int C, const Dtype* f, int stride, Dtype* d, bool squared) {
   for (int i = 0; i < V; ++i) {
     d[i * V + i] = 0;
     for (int j = 0; j < i; ++j) {
@@ -15,19 +15,20 @@ void PairDistances(int V, int C, const Dtype* f, int stride, Dtype* d) {
         const Dtype difference = f[i * stride + c] - f[j * stride + c];
         square += difference * difference;
       }
-      d[i * V + j] = d[j * V + i] = std::sqrt(square);
+      d[i * V + j] = d[j * V + i] = squared ? square : std::sqrt(square);
     }
   }
 }
 
 template <typename Dtype>
-void PairDistancesBackward(int V, int C, const Dtype* f, const Dtype* d, const Dtype* k, int stride, Dtype* df) {
+void PairDistancesBackward(int V, int C, const Dtype* f, const Dtype* d, const Dtype* k, int stride, Dtype* df,
+    bool squared) {
   for (int i = 0; i < V; ++i) {
     for (int j = 0; j < V; ++j) {
       if (d[i * V + j] == 0 || k[i * V + j] == 0) {
         continue;
       }
-      const Dtype factor = k[i * V + j] / d[i * V + j];
+      const Dtype factor = squared ? 2 * k[i * V + j] : k[i * V + j] / d[i * V + j];
       for (int c = 0; c < C; ++c) {
         df[i * stride + c] += factor * (f[i * stride + c] - f[j * stride + c]);
       }
@@ -53,8 +54,8 @@ void UnitRowsBackward(int rows, int C, const Dtype* u, const Dtype* norm, Dtype*
 }
 
 #define INSTANTIATE(Dtype) \
-  template void PairDistances<Dtype>(int, int, const Dtype*, int, Dtype*); \
-  template void PairDistancesBackward<Dtype>(int, int, const Dtype*, const Dtype*, const Dtype*, int, Dtype*); \
+  template void PairDistances<Dtype>(int, int, const Dtype*, int, Dtype*, bool); \
+  template void PairDistancesBackward<Dtype>(int, int, const Dtype*, const Dtype*, const Dtype*, int, Dtype*, bool); \
   template void UnitRows<Dtype>(int, int, const Dtype*, Dtype*, Dtype*); \
   template void UnitRowsBackward<Dtype>(int, int, const Dtype*, const Dtype*, Dtype*)
 INSTANTIATE(float);

@@ -30,7 +30,7 @@ void PairwiseDistanceLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& botto
     UnitRows(V, C, g, unit_.mutable_cpu_data(), feature_norm_.mutable_cpu_data());
     g = unit_.cpu_data();
   }
-  PairDistances(V, C, g, C, top[0]->mutable_cpu_data());
+  PairDistances(V, C, g, C, top[0]->mutable_cpu_data(), this->layer_param_.pairwise_distance_param().squared());
 }
 
 template <typename Dtype>
@@ -50,7 +50,8 @@ void PairwiseDistanceLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
   const Dtype* g = UnitFeatures() ? unit_.cpu_data() : bottom[0]->cpu_data();
   Dtype* dg = bottom[0]->mutable_cpu_diff();
   caffe_set(bottom[0]->count(), Dtype(0), dg);
-  PairDistancesBackward(V, C, g, top[0]->cpu_data(), k.data(), C, dg);
+  PairDistancesBackward(V, C, g, top[0]->cpu_data(), k.data(), C, dg,
+      this->layer_param_.pairwise_distance_param().squared());
   if (UnitFeatures()) {
     UnitRowsBackward(V, C, g, feature_norm_.cpu_data(), dg);
   }

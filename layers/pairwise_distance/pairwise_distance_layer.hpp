@@ -10,15 +10,15 @@
 namespace caffe {
 
 /**
- * @brief The global distance between all pairs of videos: @f$ d_g(i, j) = \|g_i - g_j\|_2 @f$ (section III-A), not
- *        squared.
+ * @brief The global distance between all pairs of videos: @f$ d_g(i, j) = \|g_i - g_j\|_2 @f$ (section III-A),
+ *        or its square.
  *
  * @param bottom input Blob vector (length 1)
  *   -# @f$ (V \times C) @f$ global features @f$ g_i @f$
  * @param top output Blob vector (length 1)
  *   -# @f$ (V \times V) @f$ distances, symmetric, 0 on the diagonal
  *
- * The derivative of a distance that is 0 is taken as 0.
+ * The derivative of a distance that is 0 is taken as 0. A squared one has that derivative.
  *
  * Differs from the paper: nothing by default.
  */
@@ -28,6 +28,7 @@ class PairwiseDistanceLayer : public Layer<Dtype> {
   /**
    * @param param provides PairwiseDistanceParameter pairwise_distance_param, with options:
    *   - feature_norm (default UNNORMALIZED). L2_UNIT: each @f$ g_i @f$ is brought to unit length first.
+   *   - squared (default false). @f$ d_g(i, j) = \|g_i - g_j\|_2^2 @f$, as the metric losses of QAN take it.
    */
   explicit PairwiseDistanceLayer(const LayerParameter& param) : Layer<Dtype>(param) {}
   virtual void Reshape(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
@@ -39,7 +40,8 @@ class PairwiseDistanceLayer : public Layer<Dtype> {
   virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
   /**
    * @brief With @f$ S_{ij} @f$ the top's gradients of (i, j) and (j, i) together:
-   *   @f$ \partial L / \partial g_i = \sum_j S_{ij} (g_i - g_j) / d_g(i, j) @f$.
+   *   @f$ \partial L / \partial g_i = \sum_j S_{ij} (g_i - g_j) / d_g(i, j) @f$; squared,
+   *   @f$ \sum_j 2 S_{ij} (g_i - g_j) @f$.
    */
   virtual void Backward_cpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
       const vector<Blob<Dtype>*>& bottom);

@@ -2,22 +2,22 @@
 
 V videos, C channels.
     bottom  features g (V, C)
-    top     (V, V): d[i, j] = ||g_i - g_j||_2, not squared
+    top     (V, V): d[i, j] = ||g_i - g_j||_2; with ``squared`` its square
 
 ``feature_norm="L2_UNIT"`` first brings each g_i to unit length; zero stays zero and gets no gradient. The
-derivative of a distance of 0 is taken as 0.
+derivative of a distance of 0 that is not squared is taken as 0.
 """
 
 import numpy as np
 
-from layers.twin import Twin, check_axes, choice
+from layers.twin import Twin, check_axes, choice, flag
 
 NAME = "PairwiseDistance"
 FEATURE_NORM = (choice("UNNORMALIZED", "L2_UNIT"), "UNNORMALIZED")
-OPTIONS = {"feature_norm": FEATURE_NORM}
+OPTIONS = {"feature_norm": FEATURE_NORM, "squared": (flag, False)}
 
 
-def shapes(bottom_shapes, feature_norm="UNNORMALIZED"):
+def shapes(bottom_shapes, feature_norm="UNNORMALIZED", squared=False):
     """Shape of the distances. Raises InputError for a bottom that is not (V, C)."""
     videos, _ = check_axes(NAME, "features", bottom_shapes[0], "V, C")
     return [(videos, videos)]
@@ -32,17 +32,19 @@ def _over(numerator, length):
     return np.where(length > 0, numerator / np.where(length > 0, length, 1), 0)
 
 
-def forward(features, feature_norm="UNNORMALIZED"):
+def forward(features, feature_norm="UNNORMALIZED", squared=False):
     """Distances (V, V)."""
     g = _over(features, _length(features)) if feature_norm == "L2_UNIT" else features
-    return [_length(g[:, None] - g)[..., 0]]
+    away = g[:, None] - g
+    return [(away ** 2).sum(axis=-1) if squared else _length(away)[..., 0]]
 
 
-def backward(diffs, features, feature_norm="UNNORMALIZED"):
+def backward(diffs, features, feature_norm="UNNORMALIZED", squared=False):
     """Gradient of the features. d[i, j] and d[j, i] are two values of the same pair and both count."""
     g = _over(features, _length(features)) if feature_norm == "L2_UNIT" else features
     away = g[:, None] - g
-    dg = ((diffs[0] + diffs[0].T)[..., None] * _over(away, _length(away))).sum(axis=1)
+    by_g = 2 * away if squared else _over(away, _length(away))
+    dg = ((diffs[0] + diffs[0].T)[..., None] * by_g).sum(axis=1)
     if feature_norm == "L2_UNIT":
         dg = _over(dg - g * (g * dg).sum(axis=1, keepdims=True), _length(features))
     return [dg]

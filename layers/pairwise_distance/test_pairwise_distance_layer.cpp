@@ -19,9 +19,10 @@ class PairwiseDistanceLayerTest : public LayerTest<TypeParam> {
     this->Tops(1);
   }
 
-  static LayerParameter Param(FeatureNorm feature_norm = UNNORMALIZED) {
+  static LayerParameter Param(FeatureNorm feature_norm = UNNORMALIZED, bool squared = false) {
     LayerParameter param;
     param.mutable_pairwise_distance_param()->set_feature_norm(feature_norm);
+    param.mutable_pairwise_distance_param()->set_squared(squared);
     return param;
   }
 };
@@ -30,8 +31,9 @@ TYPED_TEST_CASE(PairwiseDistanceLayerTest, TestDtypesAndDevices);
 
 TYPED_TEST(PairwiseDistanceLayerTest, TestForward) {
   typedef typename TypeParam::Dtype Dtype;
-  for (bool unit : {false, true}) {
-    PairwiseDistanceLayer<Dtype> layer(this->Param(unit ? L2_UNIT : UNNORMALIZED));
+  for (int options = 0; options < 4; ++options) {
+    const bool unit = options % 2, squared = options / 2;
+    PairwiseDistanceLayer<Dtype> layer(this->Param(unit ? L2_UNIT : UNNORMALIZED, squared));
     this->Run(&layer);
     vector<double> g = this->Data(0), expected;
     for (int i = 0; unit && i < 3; ++i) {
@@ -49,7 +51,7 @@ TYPED_TEST(PairwiseDistanceLayerTest, TestForward) {
         for (int c = 0; c < 5; ++c) {
           square += std::pow(g[i * 5 + c] - g[j * 5 + c], 2);
         }
-        expected.push_back(std::sqrt(square));
+        expected.push_back(squared ? square : std::sqrt(square));
       }
     }
     EXPECT_EQ((vector<int>{3, 3}), this->top_[0]->shape());
@@ -72,6 +74,13 @@ TYPED_TEST(PairwiseDistanceLayerTest, TestHandWorked) {
   PairwiseDistanceLayer<Dtype> unit(this->Param(L2_UNIT));
   this->Run(&unit);
   this->ExpectNear({0, 1, 1, 1, 0, 0, 1, 0, 0}, this->Top(), 1e-6);
+
+  // Squared, of 2 d(0, 1) + 3 d(1, 0): 5 times twice the difference (3, 4).
+  PairwiseDistanceLayer<Dtype> squared(this->Param(UNNORMALIZED, true));
+  this->Run(&squared);
+  this->ExpectNear({0, 25, 100, 25, 0, 25, 100, 25, 0}, this->Top(), 0);
+  this->Backward(&squared, {true}, {0, 2, 0, 3, 0, 0, 0, 0, 0});
+  this->ExpectNear({-30, -40, 30, 40, 0, 0}, this->Diff(0));
 }
 
 // Half of the gradients are above 0.7, or 0.2 at unit length (4 and 0.5 of the squares): threshold 0.001.
@@ -87,11 +96,23 @@ TYPED_TEST(PairwiseDistanceLayerTest, TestGradientUnit) {
   this->CheckGradient(&layer, 0);
 }
 
+// Half of the gradients are above 1, or 2.2 at unit length (0.4 and 5 of the squares).
+TYPED_TEST(PairwiseDistanceLayerTest, TestGradientSquared) {
+  typedef typename TypeParam::Dtype Dtype;
+  this->Draw(0, {3, 4}, -0.5, 0.5);
+  for (FeatureNorm feature_norm : {UNNORMALIZED, L2_UNIT}) {
+    PairwiseDistanceLayer<Dtype> layer(this->Param(feature_norm, true));
+    this->CheckGradient(&layer, 0);
+  }
+}
+
 TYPED_TEST(PairwiseDistanceLayerTest, TestAccumulation) {
   typedef typename TypeParam::Dtype Dtype;
   for (FeatureNorm feature_norm : {UNNORMALIZED, L2_UNIT}) {
-    PairwiseDistanceLayer<Dtype> layer(this->Param(feature_norm));
-    this->ExpectAccumulation(&layer, {true});
+    for (bool squared : {false, true}) {
+      PairwiseDistanceLayer<Dtype> layer(this->Param(feature_norm, squared));
+      this->ExpectAccumulation(&layer, {true});
+    }
   }
 }
 
@@ -113,8 +134,8 @@ TYPED_TEST(PairwiseDistanceLayerTest, TestRefusals) {
 
 TYPED_TEST(PairwiseDistanceLayerTest, TestDegenerate) {
   typedef typename TypeParam::Dtype Dtype;
-  for (FeatureNorm feature_norm : {UNNORMALIZED, L2_UNIT}) {
-    PairwiseDistanceLayer<Dtype> layer(this->Param(feature_norm));
+  for (int options = 0; options < 4; ++options) {
+    PairwiseDistanceLayer<Dtype> layer(this->Param(options % 2 ? L2_UNIT : UNNORMALIZED, options / 2));
     // Equal features have distance 0, and the derivative there is 0.
     this->Set(0, {2, 2}, {0.3, 0.7, 0.3, 0.7});
     this->Run(&layer);
