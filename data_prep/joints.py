@@ -1,10 +1,11 @@
-"""Joints of frames: from a table, or from a template when there is none."""
+"""Joints of frames: the joints table, read and written, and the template when there is none."""
 
 import csv
 
 import numpy as np
 
 from stal.errors import InputError
+from stal.files import replacing
 from stal.tracklets import JOINTS
 
 COLUMNS = ("frame", *(f"{name}{number}" for number in range(1, JOINTS + 1) for name in "xyc"))
@@ -57,6 +58,15 @@ def read_joints_table(path):
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} is no joints table: {error}") from None
     return table
+
+
+def write_joints_table(path, table):
+    """Writes {frame: (14, 3)} as such a table, sorted by frame, in hundredths; the same joints give the same bytes."""
+    with replacing(path) as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for frame in sorted(table):
+            writer.writerow((frame, *(f"{value:.2f}" for value in np.ravel(table[frame]).tolist())))
 
 
 def joints_of(frames, table, path):
