@@ -1,7 +1,9 @@
 """Writes the committed nets and solvers from prototxt/nets/ and prototxt/experiments.py.
 
-    python -m prototxt.generate            # write all of them
+    python -m prototxt.generate            # write the committed ones
     python -m prototxt.generate --check    # exit 1 with a diff if a committed file is not what would be written
+    python -m prototxt.generate --list     # every experiment and what it serves
+    python -m prototxt.generate --only mars_margin_local_0.4    # one that is not committed: net, solver, deploy net
     python -m prototxt.generate --only ilids --identities 200   # for a list of another number of identities
     python -m prototxt.generate --twins --out out/twins         # with Python layers, for a Caffe without layers/
 
@@ -16,10 +18,10 @@ from dataclasses import replace
 
 from google.protobuf import text_format
 
-from prototxt.experiments import DEMO_OPTIONS, DEMO_SOLVER, PAPER
-from prototxt.nets import stal
+from prototxt import experiments
+from prototxt.nets import pose, qan, stal
 from prototxt.nets.solver import solver
-from stal.errors import InputError, run
+from stal.errors import run
 from stal.files import replacing
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -48,27 +50,40 @@ def _sections(net):
     return "".join(result)
 
 
+KINDS = {"stal": stal, "qan": qan, "pose": pose}
+
+
 def files(only=None, identities=None, twins=False, folder="prototxt"):
-    """{file name: text} of every committed file, or of the data set ``only``.
+    """{file name: text} of every committed file, or of the experiment ``only``.
 
     Args:
         folder: where the files are going to lie, relative to the repository's root; solvers name their net by it.
+    Raises:
+        InputError: there is no experiment ``only``.
     """
-    experiments = {**PAPER, "demo": (DEMO_OPTIONS, DEMO_SOLVER)}
-    if only is not None and only not in experiments:
-        raise InputError(f"there is no experiment {only}: it is one of {', '.join(experiments)}")
     result = {}
-    for name, (options, solver_options) in experiments.items():
-        if only not in (None, name):
-            continue
-        options = replace(options, twins=twins, identities=identities or options.identities)
-        result[f"train_{name}.prototxt"] = text(stal.train_net(options))
-        # The paper's nets differ only in the number of identities, so they share one net for deployment.
-        deploy = "deploy_demo.prototxt" if name == "demo" else "deploy.prototxt"
-        result[deploy] = text(stal.deploy_net(options if name == "demo" else replace(options, name="stal")))
+    for name in (only,) if only else experiments.COMMITTED:
+        experiment = experiments.experiment(name)
+        kind = KINDS[experiment.kind]
+        options = replace(experiment.options, twins=twins, identities=identities or experiment.options.identities)
+        result[f"train_{name}.prototxt"] = text(kind.train_net(options))
+        # Data sets, and variants that differ in training only, share one net for deployment: named after the file.
+        shared = experiment.deploy.replace("deploy", "stal", 1)
+        result[f"{experiment.deploy}.prototxt"] = text(kind.deploy_net(replace(options, name=shared)))
         result[f"solver_{name}.prototxt"] = text(
-            solver(f"{folder}/train_{name}.prototxt", f"snapshots/{name}", solver_options))
+            solver(f"{folder}/train_{name}.prototxt", f"snapshots/{name}", experiment.solver))
     return result
+
+
+def table():
+    """The list of experiments as Markdown: name, what it serves, whether its files are committed. DATA is any data set."""
+    rows = ["| experiment | serves | files |", "|---|---|---|"]
+    for variant, entry in experiments.VARIANTS.items():
+        names = ["_".join(filter(None, (data, variant))) for data in experiments.DATASETS]
+        committed = ", ".join(f"`{name}`" for name in names if name in experiments.COMMITTED) or "on request"
+        rows.append(f"| `{'_'.join(filter(None, ('DATA', variant)))}` | {entry.serves} | {committed} |")
+    rows += [f"| `{name}` | {entry.serves} | `{name}` |" for name, entry in experiments.POSE.items()]
+    return "\n".join(rows)
 
 
 def check(folder=HERE):
@@ -88,11 +103,15 @@ def check(folder=HERE):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
-    parser.add_argument("--only", metavar="NAME", help="ilids, prid, mars or demo")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--only", metavar="NAME", help="one experiment of --list")
     parser.add_argument("--identities", type=int, help="persons in the training list")
     parser.add_argument("--twins", action="store_true", help="Python layers instead of C++ ones")
     parser.add_argument("--out", default="prototxt", help="folder to write into, relative to the repository's root")
     options = parser.parse_args(argv)
+    if options.list:
+        print(f"DATA is one of {', '.join(experiments.DATASETS)}.\n\n{table()}")
+        return 0
     if options.check:
         diff = check()
         print(diff or "prototxt/ is what the program writes.")

@@ -13,7 +13,7 @@ from google.protobuf import text_format
 
 from data_prep import ilids_vid, synthetic
 from prototxt import generate
-from prototxt.experiments import PAPER, demo
+from prototxt.experiments import COMMITTED, demo, experiment
 from prototxt.nets import stal
 
 NETS = {os.path.basename(path): text_format.Parse(open(path).read(), caffe_pb2.NetParameter())
@@ -254,10 +254,12 @@ def test_parameter_counts(full):
 
 
 def test_without_ran_only_ran_is_missing():
-    options, _ = PAPER["ilids"]
-    names = {layer.name for layer in stal.train_net(replace(options, ran=False)).layer}
+    names = {layer.name for layer in stal.train_net(experiment("ilids_no_ran").options).layer}
     assert {name.split("/")[0] for name in set(layers()) - names} == {
         "ran_conv1", "ran_pool1", "ran_conv2", "deconv", "conv3", "ran_mask", "ran_product", "ran_output"}
+
+
+TYPES = "|".join(caffe.layer_type_list())
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -266,21 +268,51 @@ def test_names_are_given_and_unique(name):
     assert len(names) == len(set(names))
     for layer in NETS[name].layer:
         for given in (layer.name, *layer.top):
-            assert not re.fullmatch(r"[A-Z]\w*\d+", given), f"{given} is a name that NetSpec made up"
+            assert not re.fullmatch(rf"({TYPES})\d+", given), f"{given} is a name that NetSpec made up"
 
 
-@pytest.mark.parametrize("train", [name for name in NETS if "deploy" not in name])
-def test_the_net_for_deployment_is_a_part_of_the_net_for_training(train):
-    deploy = "deploy_demo.prototxt" if "demo" in train else "deploy.prototxt"
-    trained, inputs = layers(train), []
-    for layer in NETS[deploy].layer:
+LOCAL = {"scores", *(f"part{r}" for r in PARTS)}
+
+
+def interface(name):
+    """Inputs and outputs that a committed experiment's net for deployment must have."""
+    if name.startswith("pose"):
+        return {"data"}, {"joints"}
+    if "qan" in name:
+        return {"data"}, {"global", "part1", "scores"}
+    if "plain" in name or "pgb" in name:
+        return {"data"}, {"global"}
+    if "plb" in name:
+        return {"data", "joints"}, LOCAL
+    return ({"data"}, {"joints", "global", *LOCAL}) if "pose" in name else ({"data", "joints"}, {"global", *LOCAL})
+
+
+@pytest.mark.parametrize("name", COMMITTED)
+def test_the_net_for_deployment_is_a_part_of_the_net_for_training(name):
+    """But for the data, what only training needs, and the joints of a pose net that is trained."""
+    deploy = NETS[f"{experiment(name).deploy}.prototxt"]
+    trained, inputs = layers(f"train_{name}.prototxt"), []
+    own = {"part1"} if "qan" in name else {"pose_joints", *(f"joints{end}" for end in ("", "_slice", "_x", "_y"))}
+    for layer in deploy.layer:
         if layer.type == "Input":
             inputs += layer.top
-        else:
+        elif layer.name in trained:
             assert layer == trained[layer.name]
-    assert inputs == ["data", "joints"]
-    tops = {top for layer in NETS[deploy].layer for top in layer.top}
-    assert {"global", "scores", *(f"part{r}" for r in PARTS)} <= tops
+        else:
+            assert layer.name in own
+    wanted_inputs, outputs = interface(name)
+    assert set(inputs) == wanted_inputs
+    assert outputs <= {top for layer in deploy.layer for top in layer.top}
+
+
+@pytest.mark.parametrize("name", [name for name in NETS if re.match(r"deploy.*_(global|plain)\.", name)
+                                  or name in ("deploy_global.prototxt", "deploy_plain.prototxt")])
+def test_global_branches_are_of_stock_layers_only(name):
+    ours = {os.path.basename(path) for path in glob.glob(os.path.join(os.path.dirname(generate.HERE), "layers", "*"))}
+    snake = {re.sub(r"[^a-z0-9]", "", folder) for folder in ours}
+    assert "attentionpooling" in snake
+    for layer in NETS[name].layer:
+        assert layer.type != "Python" and layer.type.lower() not in snake
 
 
 @pytest.mark.parametrize("name, identities", [("prid", 89), ("mars", 625)])
@@ -346,7 +378,7 @@ OTHERS = dict(triplets="HARD", consistency_input="WEIGHTED_FRAMES", feature_norm
     (dict(ran=False, gradient="PAPER", stan_fc_std=0.1), 0.1)])
 def test_the_twins_net_is_the_layers_net(tmp_path, data, changes, precision):
     caffe.set_random_seed(1)
-    options, _ = demo(data, **{**SMALL, **changes})
+    options = demo(data=data, **{**SMALL, **changes}).options
     net, other = (load(stal.train_net(replace(options, twins=twins)), tmp_path / f"{twins}.prototxt")
                   for twins in (False, True))
     assert "Python" not in {layer.type for layer in net.layers}

@@ -10,32 +10,26 @@ stopped, and a finished one only prints its results again.
 
 import argparse
 import csv
-import glob
-import hashlib
-import json
 import os
-import re
 import shutil
 import statistics
-import subprocess
-import sys
 
 import numpy as np
 
 os.environ["GLOG_minloglevel"] = "2"  # before caffe: a net's construction logs thousands of lines
 
 from data_prep import ilids_vid, synthetic  # noqa: E402
-from prototxt.experiments import demo as demo_options  # noqa: E402
-from prototxt.generate import text  # noqa: E402
-from prototxt.nets import stal  # noqa: E402
+from prototxt.experiments import demo as experiment  # noqa: E402
+from prototxt.generate import KINDS, text  # noqa: E402
 from prototxt.nets.solver import solver  # noqa: E402
 from stal import protocols, report  # noqa: E402
 from stal.distance import SWITCHES, Metric  # noqa: E402
-from stal.errors import InputError, run  # noqa: E402
+from stal.errors import run  # noqa: E402
 from stal.features import read_features, read_frames  # noqa: E402
-from stal.files import replacing, write_json  # noqa: E402
+from stal.files import write_json  # noqa: E402
 from stal.tracklets import read_list  # noqa: E402
-from stal.training_log import loss_lines, plot_losses  # noqa: E402
+from stal.training import PREFIX, write_run  # noqa: E402
+from stal.training import train as caffe_train  # noqa: E402
 
 IDENTITIES, TEST_IDENTITIES = 500, 100  # 400 to train on: drawn people cost nothing
 FRAMES = 16  # of a tracklet
@@ -75,8 +69,8 @@ def prepare(seed):
 def demo(seed):
     """One run. Returns what results.json holds: CMC and mAP by switch on the held-out people, and on the footage."""
     data, out = prepare(seed)
-    solver_path, weights = nets(seed, data, out)
-    train(solver_path, weights, out)
+    step("training")
+    weights = train(experiment(data=data, seed=seed), out)
     features = extract(weights, f"{data}/test.csv", data, f"{out}/features")
     step("held-out synthetic people: CMC of the paper's switches")
     scores = evaluate(features, out)
@@ -95,55 +89,17 @@ def demo(seed):
     return result
 
 
-def nets(seed, data, out):
-    """Writes the run's net and solver into ``out`` (seed 1: the committed ones but for the snapshots' place).
-
-    Snapshots in ``out`` that another recipe left are removed. Returns the paths of the solver and of the last weights.
-    """
-    options, solver_options = demo_options(data=data, seed=seed)
-    net_path, solver_path, prefix = (f"{out}/{name}" for name in ("train.prototxt", "solver.prototxt", "snapshot"))
-    texts = {net_path: text(stal.train_net(options)), solver_path: text(solver(net_path, prefix, solver_options))}
-    with open(f"{data}/train.csv", "rb") as stream:
-        recipe = {"list_sha256": hashlib.sha256(stream.read()).hexdigest(), **texts}
-    stamp = f"{out}/recipe.json"
-    if not os.path.exists(stamp) or json.load(open(stamp)) != recipe:
-        for path in glob.glob(f"{prefix}_iter_*"):
-            os.remove(path)
-        for path, content in texts.items():
-            with replacing(path) as stream:
-                stream.write(content)
-        write_json(stamp, recipe)
-    return solver_path, f"{prefix}_iter_{solver_options.max_iter}.caffemodel"
+def train(experiment, out, weights=()):
+    """Trains an experiment in the folder ``out``, from ``weights`` if they are given. Returns the last weights' path."""
+    net = KINDS[experiment.kind].train_net(experiment.options)
+    with_paths = solver(f"{out}/train.prototxt", f"{out}/{PREFIX}", experiment.solver)
+    write_run(out, text(net), text(with_paths), [f"{experiment.options.data}/train.csv", *weights])
+    return caffe_train(out, experiment.solver.max_iter, weights, say)
 
 
-def train(solver_path, weights, out):
-    """Runs caffe train, from the last snapshot if there is one; draws the losses."""
-    if not os.path.exists(weights):
-        states = sorted(glob.glob(f"{out}/snapshot_iter_*.solverstate"), key=lambda path: int(re.findall(r"\d+", path)[-1]))
-        command = [os.path.join(os.path.dirname(sys.executable), "caffe"), "train", "-solver", solver_path,
-                   *(["-snapshot", states[-1]] if states else [])]
-        step("training: " + " ".join(["caffe", *command[1:]]))
-        # Threads that wait for work sleep instead of spinning: on a machine that does other things too, spinning costs
-        # far more than it saves on an idle one.
-        environment = {"OMP_WAIT_POLICY": "passive", **os.environ, "GLOG_minloglevel": "0"}
-        with open(f"{out}/train.log", "a" if states else "w") as log:
-            with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
-                for line in process.stderr:
-                    log.write(line)
-                    if re.search(r"Iteration \d+00 \(", line):
-                        print("  " + line.split("] ", 1)[1].rstrip(), flush=True)
-        if process.returncode or not os.path.exists(weights):
-            with open(f"{out}/train.log") as log:
-                last = [line for line in log if line.startswith(("caffe: ", "F"))]
-            raise InputError((last[-1].strip() if last else "caffe train stopped") + f"; its log is {out}/train.log")
-    with open(f"{out}/train.log") as log:
-        plot_losses(f"{out}/loss.png", loss_lines(log))
-
-
-def extract(weights, list_path, root, out):
+def extract(weights, list_path, root, out, net="prototxt/deploy_demo.prototxt"):
     from stal.caffe_net import FrameNet
     from stal.extraction import extract as extract_features
-    net = "prototxt/deploy_demo.prototxt"
     extract_features(FrameNet(net, weights), net, weights, list_path, root, out, batch=64, keep_frames=True)
     return out
 
@@ -198,7 +154,11 @@ def seeds_table(results):
 
 
 def step(text_):
-    print(f"\n== {text_}", flush=True)
+    say(f"\n== {text_}")
+
+
+def say(text_):
+    print(text_, flush=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from prototxt.nets.backbone import TABLE_1, Backbone
+from prototxt.nets.backbone import Backbone
+from prototxt.nets.inception_bn import TABLE_1
+from prototxt.nets.pose import SPINDLE, PoseNet
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,22 @@ class Options:
     stan_lr_mult: float = 1.0
 
     # Trunk and parts
+    branches: tuple = ("global", "local")  # one of them alone: PGB, PLB (paper, section IV-C.2)
+    global_embedding: int = 0          # channels of an extra fc_global behind the pooling; 0: none (paper)
+    local_embedding: int = 0           # channels of fc_part; 0: the backbone's, 1024 (paper)
     ran: bool = True                   # the residual attention network (paper)
-    ran_input: str = "4c"              # the block it follows (paper, Table I's order)
+    ran_input: str = ""                # the block it follows; "": the backbone's, 4c (paper, Table I's order)
     roi: str = "ROIPooling"            # (paper); ROIAlign passes a gradient to the boxes
     pooled: int = 8                    # ROI pooling gives pooled x pooled (paper)
     parts: int = 6                     # R (paper)
     bn_fraction: float = 0.999         # of BatchNorm's moving averages (Caffe's default)
+
+    # Joints
+    pose: str = ""                     # "": from the data; ARG_MAX, SOFT: from a pose net in the graph
+    pose_net: PoseNet = SPINDLE        # (prior)
+    pose_beta: float = 20.0            # of SOFT: maps peak at about 1, so a cell at the peak outweighs 256 at 0 (ours)
+    pose_lr_mult: float = 1.0
+    aspect: float = 0.5                # width / height of the published frames: 1 : 2 in all three sets
 
     twins: bool = False                # write the Python twins instead of the C++ layers
 

@@ -1,9 +1,9 @@
 """The local branch: part boxes, ROI pooling, one network a part (section III-B)."""
 
 from caffe import layers as L
+from caffe import params as P
 
 from prototxt.nets.layers import method_layer
-from prototxt.nets.trunk import inception
 
 
 def part_features(net, options, bottom):
@@ -20,8 +20,11 @@ def part_features(net, options, bottom):
                      pooled_h=options.pooled, pooled_w=options.pooled, spatial_scale=1 / backbone.stride)
         top = f"roi{r}"
         for block in backbone.part_blocks:
-            top = inception(net, f"inception_{block}_part{r}", top, backbone.blocks[block], options.bn_fraction)
-        net[f"part{r}"] = L.InnerProduct(net[top], name=f"fc_part{r}", num_output=backbone.fc_part,
-                                         weight_filler=dict(type="xavier"))
+            top = backbone.block(net, options, block, top, part=f"_part{r}")
+        if backbone.part_pool:
+            net[f"pool_part{r}"] = L.Pooling(net[top], pool=P.Pooling.MAX, kernel_size=3, stride=2)
+            top = f"pool_part{r}"
+        net[f"part{r}"] = L.InnerProduct(net[top], name=f"fc_part{r}", weight_filler=dict(type="xavier"),
+                                         num_output=options.local_embedding or backbone.fc_part)
         tops.append(f"part{r}")
     return tops
