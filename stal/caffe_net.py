@@ -1,14 +1,16 @@
-"""The one module of stal/ that imports caffe: a deploy net with weights, run on frames.
+"""The one module of stal/ that imports caffe: deploy nets with weights, run on frames.
 
 Caffe ends the process when a file is wrong; everything is checked here before Caffe sees it.
 """
 
 import json
 import os
+import re
 from typing import NamedTuple
 
 import numpy as np
 from google.protobuf import text_format
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 
 os.environ.setdefault("GLOG_minloglevel", "2")  # before caffe: a net's construction logs thousands of lines
@@ -17,6 +19,13 @@ import caffe  # noqa: E402
 from caffe.proto import caffe_pb2  # noqa: E402
 
 from stal.errors import InputError  # noqa: E402
+from stal.tracklets import JOINTS  # noqa: E402
+
+_DEPLOY = "give a deploy net, prototxt/deploy*.prototxt"
+_POSE = "give a pose net, prototxt/deploy*_pose*.prototxt"
+# Layers whose options say how frames were prepared and features compared, and where a LayerParameter has the options.
+_RECIPE_LAYERS = {"VideoTripletData": "video_triplet_data_param", "PoseInput": "pose_input_param",
+                  "AttentionDistance": "attention_distance_param", "PairwiseDistance": "pairwise_distance_param"}
 
 
 class Recipe(NamedTuple):
@@ -28,49 +37,113 @@ class Recipe(NamedTuple):
     feature_norm: str = "UNNORMALIZED"
 
 
-class FrameNet:
-    """A deploy net: frames and joints in, per-frame features and scores out."""
+class DeployNet:
+    """A deploy net with its weights: what the nets below share. It takes frames and, some of them, joints."""
 
     def __init__(self, net_path, weights_path):
         """Reads both files.
 
         Raises:
-            InputError: one is missing, damaged, or they do not belong together.
+            InputError: one is missing, damaged, no deploy net, or they do not belong together.
         """
         prototxt = read_prototxt(net_path)
         weights = read_weights(weights_path)
-        for blob in ("data", "joints"):
-            if blob not in [top for layer in prototxt.layer if layer.type == "Input" for top in layer.top]:
-                raise InputError(f"{net_path} has no input {blob}: give a deploy net, prototxt/deploy*.prototxt")
-        self.recipe = _recipe(weights)
+        inputs = [top for layer in prototxt.layer if layer.type == "Input" for top in layer.top]
+        if "data" not in inputs:
+            raise InputError(f"{net_path} has no input data: {_DEPLOY}")
+        other = sorted(set(inputs) - {"data", "joints"})
+        if other:
+            raise InputError(f"{net_path} has an input {other[0]}, and only data and joints can be given: {_DEPLOY}")
+        self.takes_joints = "joints" in inputs
+        self.recipe = _recipe(_options(weights))
+        self._pose_pixels = _pixels(_options(prototxt).get("PoseInput"))
         self._net = caffe.Net(os.fspath(net_path), caffe.TEST)
         _check_weights(self._net, net_path, weights, weights_path)
         self._net.copy_from(os.fspath(weights_path))
-        blobs = self._net.blobs
-        for blob in ("global", "part1", "scores"):
-            if blob not in blobs:
-                raise InputError(f"{net_path} has no blob {blob}: give a deploy net, prototxt/deploy*.prototxt")
-        self.size = blobs["data"].data.shape[2:]            # height, width
-        self.parts = blobs["scores"].data.shape[1]          # R
-        self.global_width = blobs["global"].data.shape[1]   # C
-        self.part_width = blobs["part1"].data.shape[1]
+        self.size = self._net.blobs["data"].data.shape[2:]  # height, width
 
-    def run(self, data, joints):
+    def _forward(self, **inputs):
+        """Runs the net on its inputs; returns its blobs, which the next run overwrites."""
+        blobs = self._net.blobs
+        for name, values in inputs.items():
+            blobs[name].reshape(*values.shape)
+            blobs[name].data[...] = values
+        self._net.forward()
+        return blobs
+
+
+class FrameNet(DeployNet):
+    """Frames in, features out. A branch that the net lacks has width 0: R = 0, or C = 0."""
+
+    def __init__(self, net_path, weights_path):
+        """Reads both files.
+
+        Raises:
+            InputError: as :class:`DeployNet`; the net gives no features, or its parts and scores do not go together.
+        """
+        super().__init__(net_path, weights_path)
+        blobs = self._net.blobs
+        self.global_width = blobs["global"].data.shape[1] if "global" in blobs else 0  # C
+        self.parts = blobs["scores"].data.shape[1] if "scores" in blobs else 0         # R
+        self._parts = [f"part{r}" for r in range(1, self.parts + 1)]
+        found = [name for name in blobs if re.fullmatch(r"part\d+", name)]
+        if sorted(found) != sorted(self._parts):
+            raise InputError(f"{net_path} has {len(found)} part blobs and {self.parts} scores a frame, where every part1 .. "
+                             f"partR has its column of the blob scores: {_DEPLOY}")
+        self.part_width = blobs["part1"].data.shape[1] if found else 0
+        if not self.global_width and not self.parts:
+            if "joints" in blobs and not self.takes_joints:
+                raise InputError(f"{net_path} is a pose net, it gives joints and no features: run tools/pose.py with it, "
+                                 "or give another deploy net here")
+            raise InputError(f"{net_path} has neither a blob global nor a blob part1: {_DEPLOY}")
+        if self._pose_pixels not in (None, (self.recipe.mean, self.recipe.scale)):
+            raise InputError(f"{net_path} is not for {weights_path}: its PoseInput layer expects frames of (mean, scale) "
+                             f"{self._pose_pixels}, and the weights were trained on {self.recipe[:2]}")
+
+    def run(self, data, joints=None):
         """Runs F frames.
 
         Args:
-            data: (F, 3, H, W) float32; joints: (F, 14, 3) float32, in pixels of the squashed frames.
+            data: (F, 3, H, W) float32; joints: (F, 14, 3) float32, in pixels of the squashed frames, for a net that
+                takes them, else None.
         Returns:
             global (F, C), parts (F, R, C), raw scores (F, R), float32.
         """
-        self._net.blobs["data"].reshape(*data.shape)
-        self._net.blobs["joints"].reshape(*joints.shape)
-        self._net.blobs["data"].data[...] = data
-        self._net.blobs["joints"].data[...] = joints
-        self._net.forward()
-        blobs = self._net.blobs
-        parts = np.stack([blobs[f"part{r}"].data for r in range(1, self.parts + 1)], axis=1)
-        return blobs["global"].data.copy(), parts, blobs["scores"].data.copy()
+        blobs = self._forward(data=data, **({"joints": joints} if self.takes_joints else {}))
+        parts = np.empty((len(data), self.parts, self.part_width), np.float32)
+        for r, name in enumerate(self._parts):
+            parts[:, r] = blobs[name].data
+        none = np.empty((len(data), 0), np.float32)
+        return (blobs["global"].data.copy() if self.global_width else none, parts,
+                blobs["scores"].data.copy() if self.parts else none)
+
+
+class PoseNet(DeployNet):
+    """Frames in, joints out: a pose net alone, or a net with one inside."""
+
+    def __init__(self, net_path, weights_path):
+        """Reads both files.
+
+        Raises:
+            InputError: as :class:`DeployNet`; or the net does not find joints.
+        """
+        super().__init__(net_path, weights_path)
+        if self.takes_joints:
+            raise InputError(f"{net_path} takes joints instead of finding them: {_POSE}")
+        shape = self._net.blobs["joints"].data.shape[1:] if "joints" in self._net.blobs else None
+        if shape != (JOINTS, 3):
+            found = "no blob joints" if shape is None else f"joints (F, {', '.join(map(str, shape))})"
+            raise InputError(f"{net_path} has {found} where a pose net gives joints (F, {JOINTS}, 3): {_POSE}")
+        if self._pose_pixels:  # the layer undoes mean and scale, so its own count, whatever the weights were trained on
+            self.recipe = self.recipe._replace(mean=self._pose_pixels[0], scale=self._pose_pixels[1])
+
+    def run(self, data):
+        """Finds the joints of F frames, data (F, 3, H, W) float32.
+
+        Returns:
+            (F, 14, 3) float32: x, y in pixels of the H x W frames, confidence.
+        """
+        return self._forward(data=data)["joints"].data.copy()
 
 
 def read_prototxt(path):
@@ -117,26 +190,37 @@ def _check_weights(net, net_path, weights, weights_path):
                              f"in the file and {wanted} in the net")
 
 
-def _recipe(weights):
-    """Reads the recipe from the training net that caffe train stores beside the weights."""
+def _options(net):
+    """{type: {option: value}, as far as they are set} of the layers of layers/ in a net, in C++ or as Python twins."""
+    found = {}
+    for layer in net.layer:
+        kind = layer.python_param.layer if layer.type == "Python" else layer.type
+        if kind not in _RECIPE_LAYERS:
+            continue
+        if layer.type == "Python":
+            found[kind] = json.loads(layer.python_param.param_str or "{}")
+        else:
+            found[kind] = MessageToDict(getattr(layer, _RECIPE_LAYERS[kind]), preserving_proto_field_name=True)
+    return found
+
+
+def _recipe(trained):
+    """The recipe, from the :func:`_options` of the training net that caffe train stores beside the weights."""
     recipe = {}
-    for layer in weights.layer:
-        if layer.type == "VideoTripletData":
-            recipe["mean"] = _three(layer.video_triplet_data_param.mean_value)
-            recipe["scale"] = layer.video_triplet_data_param.scale
-        elif layer.type == "AttentionDistance":
-            param = layer.attention_distance_param
-            recipe["attention_norm"] = caffe_pb2.AttentionDistanceParameter.Norm.Name(param.norm)
-            recipe["feature_norm"] = caffe_pb2.FeatureNorm.Name(param.feature_norm)
-        elif layer.type == "Python":
-            param = json.loads(layer.python_param.param_str or "{}")
-            if layer.python_param.layer == "VideoTripletData":
-                recipe["mean"] = _three(param.get("mean_value", []))
-                recipe["scale"] = param.get("scale", 1.0)
-            elif layer.python_param.layer == "AttentionDistance":
-                recipe["attention_norm"] = param.get("norm", "L1")
-                recipe["feature_norm"] = param.get("feature_norm", "UNNORMALIZED")
+    data = trained.get("VideoTripletData", trained.get("PoseInput"))
+    if data is not None:
+        recipe["mean"], recipe["scale"] = _pixels(data)
+    if "AttentionDistance" in trained:
+        recipe["attention_norm"] = trained["AttentionDistance"].get("norm", "L1")
+    distance = trained.get("AttentionDistance", trained.get("PairwiseDistance"))  # no parts: the global one
+    if distance is not None:
+        recipe["feature_norm"] = distance.get("feature_norm", "UNNORMALIZED")
     return Recipe(**recipe)
+
+
+def _pixels(options):
+    """Mean and scale of a layer's options; None for no layer."""
+    return None if options is None else (_three(options.get("mean_value", [])), float(options.get("scale", 1)))
 
 
 def _three(values):

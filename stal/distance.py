@@ -13,7 +13,7 @@ both      STAL       Eq. 9                      mean of the scores
 ========  =========  =========================  =====================
 
 A score of 1 goes through the same norm as a learnt one (w = 1/R under L1), so d_l keeps its scale against
-fusion * d_g.
+fusion * d_g. Of a net without parts d is fusion * d_g, of a net without a global feature d_l.
 """
 
 from typing import NamedTuple
@@ -55,6 +55,39 @@ def part_weights(attention, norm="L1", spatial=True):
     if norm == "L2":
         return scores / np.sqrt((scores ** 2).sum(axis=1, keepdims=True))
     raise InputError(f"the norm of Eq. 8 is L1 or L2, not {norm!r}")
+
+
+def branches(features):
+    """Which of "part" and "global" features there are, as a tuple."""
+    return ("part",) * bool(features.parts.size) + ("global",) * bool(features.global_mean.size)
+
+
+def chosen_switches(features, text=None):
+    """Which attention switches to score features under.
+
+    Args:
+        text: comma list of switches, "all", or None: both. Without parts there is nothing to switch, so that all and
+            None then are none.
+    Returns:
+        list of names in ``SWITCHES``, each once.
+    Raises:
+        InputError: an unknown switch, or one that needs parts, of features without.
+    """
+    parts = "part" in branches(features)
+    if text in (None, "all"):
+        return ["none"] if not parts else ["both"] if text is None else list(SWITCHES)
+    switches = list(dict.fromkeys(text.split(",")))
+    for switch in switches:
+        _check_switch(switch)
+        if switch != "none" and not parts:
+            raise InputError(f"{features.directory} holds only global features and no parts, so attention {switch} has "
+                             "nothing to weigh: leave out --attention")
+    return switches
+
+
+def _check_switch(switch):
+    if switch not in SWITCHES:
+        raise InputError(f"there is no attention switch {switch!r}: choose from {', '.join(SWITCHES)}")
 
 
 def distance_blocks(features, query, gallery, metrics, block_rows=None):
@@ -113,18 +146,16 @@ class _Plan:
     """Which distances a metric sums, with which weights; a source is ("global", None) or (name, part r)."""
 
     def __init__(self, features, metric):
-        if metric.attention not in SWITCHES:
-            raise InputError(f"there is no attention switch {metric.attention!r}: choose from "
-                             f"{', '.join(SWITCHES)}")
+        _check_switch(metric.attention)
         if not metric.fusion >= 0:
             raise InputError(f"the fusion rate is a number from 0 to inf, not {metric.fusion}")
         alone = np.isinf(metric.fusion)
-        parts = features.parts.shape[1] if features.parts.shape[2] else 0
+        present = branches(features)
         self.sources = []
-        if not alone:
+        if "part" in present and not alone:
             name = "parts" if metric.attention in ("temporal", "both") else "parts_mean"
-            self.sources += [(name, part) for part in range(parts)]
-        if metric.fusion > 0 and features.global_mean.shape[1]:
+            self.sources += [(name, part) for part in range(features.parts.shape[1])]
+        if "global" in present and metric.fusion > 0:
             self.sources.append(("global", None))
         if not self.sources:
             raise InputError(f"{features.directory} holds no {'global' if alone else 'part'} features, which "

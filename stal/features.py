@@ -12,6 +12,17 @@ attention.npy        (N, R) float32 >= 0, a-bar: mean over the frames of the raw
 meta.json            the keys of META and whatever else the writer was given
 ===================  ======================================================================================
 
+What a net has decides R and C; arrays of a branch that it lacks are there with an axis of 0, and nothing to read:
+
+=====================  ===================  ================================================================
+net                    sizes                arrays
+=====================  ===================  ================================================================
+all branches           R = 6                as above
+global branch alone    R = 0, part width 0  parts.npy, parts_mean.npy (N, 0, 0), attention.npy (N, 0)
+local branch alone     global width 0       global.npy (N, 0)
+a quality score (QAN)  R = 1                parts.npy: the frames' features weighted by their scores
+=====================  ===================  ================================================================
+
 By option the same per frame, F frames in all: ``frames/global.npy`` (F, C), ``frames/parts.npy`` (F, R, C),
 ``frames/attention.npy`` (F, R), and ``frames/offsets.npy`` (N + 1,) int64: tracklet n's frames are rows
 offsets[n] to offsets[n + 1].

@@ -3,7 +3,7 @@
 import numpy as np
 
 from stal import paper_numbers
-from stal.distance import SWITCHES
+from stal.distance import SWITCHES, branches
 from stal.files import replacing
 from stal.metrics import RANKS
 
@@ -44,7 +44,14 @@ def table(columns):
     return "\n".join(lines)
 
 
-def tables(protocol, combined, names, scores):
+def labels(features):
+    """{switch: heading} for a feature directory: the paper's names, which mean several parts, or plain ones."""
+    if "part" not in branches(features):
+        return {"none": "global"}
+    return SWITCHES if features.parts.shape[1] > 1 else {switch: switch for switch in SWITCHES}
+
+
+def tables(protocol, combined, names, scores, headings=SWITCHES):
     """Several switches side by side, several splits one by one, and the paper's numbers, where there are any.
 
     Args:
@@ -52,8 +59,9 @@ def tables(protocol, combined, names, scores):
         combined: {switch: (mean, deviation)} as :func:`stal.metrics.mean_and_deviation` gives them.
         names: of the splits.
         scores: {switch: [scores of each split]}.
+        headings: {switch: what to call it}.
     """
-    own = [(SWITCHES[switch], percents(mean)) for switch, (mean, _) in combined.items()]
+    own = [(headings[switch], percents(mean)) for switch, (mean, _) in combined.items()]
     lines = []
     if len(own) > 1:
         mean = ", mean over the splits" if len(names) > 1 else ""
@@ -61,7 +69,7 @@ def tables(protocol, combined, names, scores):
     for switch, (mean, deviation) in combined.items() if len(names) > 1 else ():
         columns = [("mean", percents(mean)), ("std", percents(deviation))]
         columns += [(name, percents(one)) for name, one in zip(names, scores[switch])]
-        lines += [f"{len(names)} splits, {SWITCHES[switch]}, per cent", table(columns)]
+        lines += [f"{len(names)} splits, {headings[switch]}, per cent", table(columns)]
     source, published = paper_numbers.comparison(protocol.dataset)
     if not protocol.comparable:
         lines.append(f"paper ({source}): {protocol.dataset} under another protocol, not comparable")

@@ -1,10 +1,12 @@
 """The blockwise distance against Eq. 8 written out, and its behaviour near zero."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from stal import distance
-from stal.distance import Metric, distance_blocks, distance_matrix, part_weights
+from stal.distance import Metric, branches, chosen_switches, distance_blocks, distance_matrix, part_weights
 from stal.errors import InputError
 from stal.features import Features
 
@@ -127,3 +129,40 @@ def test_what_cannot_be_computed_is_said():
     assert distance_matrix(only_global, [0], [4])[0, 0] > 0
     with pytest.raises(InputError, match="no part features.*--fusion"):
         distance_matrix(only_global, [0], [4], Metric(fusion=0))
+
+
+@pytest.mark.parametrize("attention", SWITCHES)
+def test_of_one_branch_alone_the_distance_is_its_term(attention):
+    both = features()
+    nothing = np.zeros((12, 0), np.float32)
+    only_parts = replace(both, global_mean=nothing)
+    only_global = replace(both, parts=nothing[..., None], parts_mean=nothing[..., None], attention=nothing)
+    assert (branches(both), branches(only_parts), branches(only_global)) == (("part", "global"), ("part",), ("global",))
+    query, gallery = [0, 3, 7], [1, 2, 5]
+    np.testing.assert_array_equal(distance_matrix(only_parts, query, gallery, Metric(attention, 0.3)),
+                                  distance_matrix(both, query, gallery, Metric(attention, 0)))
+    np.testing.assert_allclose(distance_matrix(only_global, query, gallery, Metric(attention, 0.3)),
+                               0.3 * distance_matrix(both, query, gallery, Metric(attention, np.inf)), rtol=1e-6)
+    with pytest.raises(InputError, match="no global features.*--fusion"):
+        distance_matrix(only_parts, [0], [4], Metric(attention, np.inf))
+
+
+def test_of_a_single_part_the_spatial_switch_changes_nothing():
+    quality = features(parts=1)
+    matrices = {attention: distance_matrix(quality, [0, 3], [4, 5], Metric(attention, 0)) for attention in SWITCHES}
+    np.testing.assert_array_equal(matrices["both"], matrices["temporal"])
+    np.testing.assert_array_equal(matrices["spatial"], matrices["none"])
+    assert (matrices["both"] != matrices["none"]).all()
+
+
+def test_switches_go_with_parts():
+    f, only_global = features(), features(parts=0)
+    assert chosen_switches(f) == ["both"] and chosen_switches(f, "all") == SWITCHES
+    assert chosen_switches(f, "both,none,both") == ["both", "none"]
+    for text in (None, "all", "none"):
+        assert chosen_switches(only_global, text) == ["none"]
+    with pytest.raises(InputError, match="toy holds only global features and no parts, so attention spatial has"):
+        chosen_switches(only_global, "none,spatial")
+    for some in (f, only_global):
+        with pytest.raises(InputError, match="no attention switch 'time'"):
+            chosen_switches(some, "none,time")

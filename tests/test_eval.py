@@ -21,17 +21,23 @@ META = {"net": "toy", "weights_sha256": "w", "list_sha256": "l", "commit": "c", 
         "feature_norm": "UNNORMALIZED"}
 
 
-def write(directory, noise=0.0, persons=24, meta=META, seed=0):
-    """Two cameras' tracklets of persons at random places; ``noise`` moves them there."""
+def write(directory, noise=0.0, persons=24, meta=META, seed=0, parts=2, width=8):
+    """Two cameras' tracklets of persons at random places; ``noise`` moves them there.
+
+    The first ``parts`` parts and ``width`` channels of the global feature are kept.
+    """
     rng = np.random.default_rng(seed)
     tracklets = [Tracklet(f"p{pid:02d}c{camid}", pid, camid, camid == 0, ("f",))
                  for pid in range(1, persons + 1) for camid in (0, 1)]
     place = rng.standard_normal((persons + 1, 3, 8))
-    with FeatureWriter(directory, tracklets, parts=2, global_width=8, part_width=8, meta=meta) as writer:
+    sizes = dict(parts=parts, global_width=width, part_width=8 if parts else 0)
+    with FeatureWriter(directory, tracklets, meta=meta, **sizes) as writer:
         for index, tracklet in enumerate(tracklets):
-            whole, *parts = place[tracklet.pid] + noise * rng.standard_normal((3, 8))
+            whole, *local = place[tracklet.pid] + noise * rng.standard_normal((3, 8))
             # The plain mean of the parts is worse than the weighted one.
-            writer.add(index, whole, parts, parts + rng.standard_normal((2, 8)), rng.random(2) + 0.5)
+            plain, scores = local + rng.standard_normal((2, 8)), rng.random(2) + 0.5
+            writer.add(index, whole[:width], *(np.array(values)[:parts, :sizes["part_width"]] for values in (local, plain)),
+                       scores[:parts])
     return str(directory)
 
 
@@ -130,6 +136,53 @@ def test_switches_side_by_side_are_the_switches_alone(tmp_path, capsys):
     run(capsys, directory, "--protocol", "ilids", "--attention", "both,none", "--json", tmp_path / "two.json")
     assert json.loads((tmp_path / "two.json").read_text())["switches"] == {
         switch: switches[switch] for switch in ("none", "both")}
+
+
+def test_global_features_alone_are_scored_by_themselves(tmp_path, capsys):
+    alone, both = write(tmp_path / "alone", noise=1, parts=0), write(tmp_path / "both", noise=1)
+    run(capsys, both, "--protocol", "ilids", "--fusion", "inf", "--json", tmp_path / "both.json")
+    wanted = json.loads((tmp_path / "both.json").read_text())
+    for arguments in ((), ("--attention", "none"), ("--attention", "all"), ("--fusion", "inf")):
+        text = run(capsys, alone, "--protocol", "ilids", "--json", tmp_path / "r.json", *arguments)
+        result = json.loads((tmp_path / "r.json").read_text())
+        assert (result["mAP"], result["cmc"], result["attention"]) == (wanted["mAP"], wanted["cmc"], "none")
+        assert text.count(f"{alone} holds only global features: d_g alone decides") == 1
+        assert "attention none (global)\n" in text and "this global" in text and "this Baseline" not in text
+    for switch in ("both", "none,temporal"):
+        with pytest.raises(InputError, match="alone holds only global features and no parts, so attention"):
+            main([alone, "--protocol", "ilids", "--attention", switch])
+    with pytest.raises(InputError, match="no part features.*--fusion"):
+        main([alone, "--protocol", "ilids", "--fusion", "0"])
+
+
+def test_part_features_alone_are_scored_under_all_switches(tmp_path, capsys):
+    alone, both = write(tmp_path / "alone", noise=1, width=0), write(tmp_path / "both", noise=1)
+    results = []
+    for directory, fusion in ((alone, 0.3), (both, 0)):
+        text = run(capsys, directory, "--protocol", "ilids", "--fusion", fusion, "--attention", "all",
+                   "--json", tmp_path / "r.json")
+        results.append(json.loads((tmp_path / "r.json").read_text())["switches"])
+        assert text.count("holds only part features: d_l alone decides\n") == (directory == alone)
+    assert results[0].keys() == results[1].keys() == {"none", "temporal", "spatial", "both"}
+    for switch, result in results[0].items():
+        assert result["cmc_curve"] == results[1][switch]["cmc_curve"]
+    with pytest.raises(InputError, match="no global features.*--fusion"):
+        main([alone, "--protocol", "ilids", "--fusion", "inf"])
+
+
+def test_one_score_a_frame_is_not_called_by_the_papers_names(tmp_path, capsys):
+    directory = write(tmp_path / "x", noise=1, parts=1)
+    text = run(capsys, directory, "--protocol", "ilids", "--attention", "all")
+    assert re.search(r"none +temporal +spatial +both\n", text) and "STAL " not in text.split("paper (")[0]
+    assert "holds only" not in text
+
+
+def test_splits_of_nets_with_other_branches_are_not_mixed(tmp_path):
+    splits = write_splits(tmp_path / "splits.json", [list(range(1, 13)), list(range(13, 25))])
+    write(tmp_path / "split_0" / "f", width=0)
+    write(tmp_path / "split_1" / "f")
+    with pytest.raises(InputError, match="split_1/f holds part and global features and .*split_0/f part features"):
+        main([str(tmp_path / "split_{split}" / "f"), "--protocol", "ilids", "--splits", splits])
 
 
 def test_the_norm_is_the_trained_one_unless_named(tmp_path, capsys):

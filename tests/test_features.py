@@ -65,11 +65,24 @@ def test_what_goes_in_comes_out(tmp_path):
     assert not os.path.exists(tmp_path / "x.part")
 
 
-def test_a_branch_that_a_net_lacks_has_width_zero(tmp_path):
-    sizes = {"parts": 0, "global_width": 3, "part_width": 0}
-    with FeatureWriter(tmp_path / "x", TRACKLETS[:1], meta=META, **sizes) as writer:
-        writer.add(0, np.ones(3), np.ones((0, 0)), np.ones((0, 0)), np.ones(0))
-    assert read_features(tmp_path / "x").parts.shape == (1, 0, 0)
+@pytest.mark.parametrize("parts, width, part_width", [(0, 3, 0), (2, 0, 4), (1, 3, 3)])
+def test_a_branch_that_a_net_lacks_has_width_zero(tmp_path, parts, width, part_width):
+    def rows(*count):
+        return np.ones((*count, width)), np.ones((*count, parts, part_width)), np.ones((*count, parts))
+    sizes = {"parts": parts, "global_width": width, "part_width": part_width}
+    started_at = []
+    for stop in (1, 2, 2):  # the second run continues, the third finds everything done
+        with FeatureWriter(tmp_path / "x", TRACKLETS[:2], meta=META, frames=True, **sizes) as writer:
+            started_at.append(writer.done())
+            for index in range(writer.done(), stop):
+                whole, local, scores = rows()
+                writer.add(index, whole, local, local, scores, frames=rows(index + 1))
+    assert started_at == [0, 1, 2]
+    features = read_features(tmp_path / "x")
+    assert (features.global_mean.shape, features.attention.shape) == ((2, width), (2, parts))
+    assert features.parts.shape == features.parts_mean.shape == (2, parts, part_width)
+    assert all((array == 1).all() for array in (features.global_mean, features.parts, features.attention))
+    assert [array.shape for array in read_frames(features)[:3]] == [(3, width), (3, parts, part_width), (3, parts)]
 
 
 @pytest.mark.parametrize("frames", [False, True])

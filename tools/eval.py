@@ -16,7 +16,8 @@ details):
 
 --attention sets the switches of section IV-C: none (the paper's Baseline), temporal (TAN), spatial (SAN),
 both (STAL); a comma list, or all, scores several side by side. --fusion is the weight of the global distance
-in d = d_l + fusion * d_g: 0 ranks by the parts alone, inf by the global feature alone.
+in d = d_l + fusion * d_g: 0 ranks by the parts alone, inf by the global feature alone. Where a net gave only
+one kind of features, that kind is scored and the output says so; without parts the only switch is none.
 
 Prints the protocol, torchreid's block of results (of several splits: their mean), mINP, ROC, and the paper's
 numbers. --json writes cmc (a map from "1", "5", "10", "20"), mAP, mINP, queries, queries_without_match and
@@ -30,7 +31,7 @@ import argparse
 import math
 
 from stal import protocols, report
-from stal.distance import SWITCHES, Metric
+from stal.distance import SWITCHES, Metric, branches, chosen_switches
 from stal.errors import InputError, run
 from stal.features import NORMS, read_features
 from stal.files import write_json
@@ -47,7 +48,8 @@ def main(argv=None):
     parser.add_argument("--protocol", required=True, help=", ".join(protocols.PROTOCOLS))
     parser.add_argument("--splits", metavar="FILE", help="splits of ilids and prid; none: everybody in DIR")
     parser.add_argument("--split", metavar="K|all", default="all", help="which of the splits, from 0")
-    parser.add_argument("--attention", default="both", help="all, or a comma list of " + ", ".join(SWITCHES))
+    parser.add_argument("--attention", metavar="LIST|all", help=f"comma list of {', '.join(SWITCHES)}; not given: "
+                        "both, or none where there are no parts")
     parser.add_argument("--fusion", type=float, default=0.3, help="weight of the global distance, 0 to inf")
     parser.add_argument("--norm", choices=NORMS, help="of the scores in Eq. 8; none: what meta.json says")
     parser.add_argument("--json", metavar="FILE", help="write the results here")
@@ -55,31 +57,38 @@ def main(argv=None):
     args = parser.parse_args(argv)
 
     protocol = protocols.get_protocol(args.protocol)
-    switches = list(SWITCHES) if args.attention == "all" else list(dict.fromkeys(args.attention.split(",")))
     chosen = protocols.chosen_splits(protocol, args.splits, args.split)
     if "{split}" in args.directory and args.splits is None:
         raise InputError(f"{args.directory} asks for a split's index: name the splits with --splits FILE")
 
-    scores = {switch: [] for switch in switches}  # of each split
-    features = None
+    features, scores = None, {}  # {switch: the scores of each split}
     for name, test_pids in chosen:
         if features is None or "{split}" in args.directory:
-            features = read_features(args.directory.replace("{split}", name))
+            before, features = features, read_features(args.directory.replace("{split}", name))
             norm = args.norm or features.meta["attention_norm"]
+            switches = chosen_switches(features, args.attention)
+            if before and branches(before) != branches(features):
+                raise InputError(f"{features.directory} holds {' and '.join(branches(features))} features and "
+                                 f"{before.directory} {' and '.join(branches(before))} features: evaluate each kind alone")
         split = protocols.make_split(features, protocol, name, test_pids)
         print("\n".join(protocols.describe(features, protocol, split)), flush=True)
         metrics = [Metric(switch, args.fusion, norm) for switch in switches]
         for switch, result in zip(switches, protocols.evaluate(features, protocol, split, metrics)):
-            scores[switch].append(result)
+            scores.setdefault(switch, []).append(result)
     names = [name for name, _ in chosen]
     combined = {switch: mean_and_deviation(results) for switch, results in scores.items()}
 
+    headings = report.labels(features)
     print(f"distance: d_l + {args.fusion:g} d_g, norm {norm}, features {features.meta['feature_norm']}, "
-          "attention " + ", ".join(f"{switch} ({SWITCHES[switch]})" for switch in switches))
+          "attention " + ", ".join(f"{switch} ({headings[switch]})" for switch in switches))
+    if len(branches(features)) == 1:
+        only, = branches(features)
+        print(f"{features.directory} holds only {only} features: "
+              + ("d_l alone decides" if only == "part" else "d_g alone decides, and there is no attention to switch"))
     for switch in switches if len(switches) == 1 else ():
         print(report.torchreid_block(combined[switch][0]))
         print(report.more_lines(combined[switch][0]))
-    print(report.tables(protocol, combined, names, scores))
+    print(report.tables(protocol, combined, names, scores, headings))
 
     if args.json:
         common = {"protocol": protocol.name, "ap": protocol.ap, "norm": norm,
@@ -90,7 +99,7 @@ def main(argv=None):
                    for switch in switches}
         write_json(args.json, entries[switches[0]] if len(switches) == 1 else {"switches": entries})
     if args.plot:
-        report.plot_cmc(args.plot, [(SWITCHES[switch], combined[switch][0]) for switch in switches],
+        report.plot_cmc(args.plot, [(headings[switch], combined[switch][0]) for switch in switches],
                         f"protocol {protocol.name}")
 
 

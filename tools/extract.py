@@ -5,6 +5,9 @@
 
 Tracklets may have any length: frames pass in batches, and a tracklet is summed up as it goes. What is written is a
 feature directory (stal/features.py says what lies in it), for tools/eval.py. A killed run goes on where it stopped.
+
+A net with one branch (global, or parts with scores) gives the features of that branch. The joints file is read only for
+a net that takes joints, not for one that finds them itself or has no parts. tools/pose.py is for a pose net alone.
 """
 
 import argparse
@@ -19,7 +22,8 @@ def main(argv=None):
     parser.add_argument("--list", required=True, help="tracklet list")
     parser.add_argument("--root", required=True, help="folder that the list's paths are relative to")
     parser.add_argument("--out", required=True, help="feature directory to write")
-    parser.add_argument("--joints", help="joints file (default: LIST_joints.npy beside the list)")
+    parser.add_argument("--joints", help="joints file, for a net that takes joints (default: LIST_joints.npy beside the "
+                        "list)")
     parser.add_argument("--batch", type=int, default=32, help="frames a forward pass (default: %(default)s)")
     parser.add_argument("--frames", action="store_true", help="keep the features of single frames too")
     options = parser.parse_args(argv)
