@@ -87,9 +87,9 @@ VARIANTS = {
     "tsn": Variant("Inception-BN for the weights of PyTorch's bninception (TSN) and their mean",
                    dict(backbone="tsn", mean=(104, 117, 128)), deploy="tsn"),
     "pose_argmax": Variant("section III-B: pose net in the graph, arg-max and ROI pooling, as printed",
-                           dict(pose="ARG_MAX"), deploy="pose_argmax"),
+                           dict(pose="ARG_MAX", pose_lr_mult=0.02), deploy="pose_argmax"),
     "pose_soft": Variant("section III-B: pose net in the graph, refined through soft-argmax and ROIAlign",
-                         dict(pose="SOFT", roi="ROIAlign"), deploy="pose_soft"),
+                         dict(pose="SOFT", roi="ROIAlign", pose_lr_mult=0.02), deploy="pose_soft"),
     **{f"global_{size}": Variant(f"Fig. 9: global embedding {size}", dict(global_embedding=size), deploy=f"global_{size}")
        for size in (128, 256, 512, 2048)},
     **{f"local_{size}": Variant(f"Fig. 9: local embedding {size}", dict(local_embedding=size), deploy=f"local_{size}")

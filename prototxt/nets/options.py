@@ -17,6 +17,7 @@ class Options:
     name: str                          # of the net
     identities: int = 0                # K, persons trained on
     data: str = ""                     # folder of the prepared data set, relative to the repository's root
+    lists: str = ""                    # folder of its train.csv and joints; "": the same
     backbone: Backbone = TABLE_1
     height: int = 224                  # (paper) frames are resized to 224 x 224
     width: int = 224
@@ -60,7 +61,7 @@ class Options:
     pose: str = ""                     # "": from the data; ARG_MAX, SOFT: from a pose net in the graph
     pose_net: PoseNet = SPINDLE        # (prior)
     pose_beta: float = 20.0            # of SOFT: maps peak at about 1, so a cell at the peak outweighs 256 at 0 (ours)
-    pose_lr_mult: float = 1.0
+    pose_lr_mult: float = 1.0          # of a pose net in the graph 0.02: at the trunk's rate it forgets the joints (ours)
     aspect: float = 0.5                # width / height of the published frames: 1 : 2 in all three sets
 
     twins: bool = False                # write the Python twins instead of the C++ layers
