@@ -64,6 +64,14 @@ class TorchWorker:
         return json.loads(line)
 
 
+def check_torch(python):
+    """Raises InputError unless the interpreter ``python`` has torch and numpy."""
+    try:
+        subprocess.run([python, "-c", "import numpy, torch"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        raise InputError(f"{python} cannot import torch and numpy: give --torch-python an interpreter that can") from None
+
+
 def caffe_net(net, phase, folder, inputs):
     """A caffe.Net of a NetParameter in TRAIN or TEST phase, its Inputs filled."""
     import caffe
@@ -199,11 +207,7 @@ def main(argv=None):
     for name, least in (("frames", 24), ("repeats", 1), ("warmup", 0), ("threads", 1)):
         if getattr(options, name) < least:
             raise InputError(f"--{name} {getattr(options, name)} must be at least {least}")
-    try:
-        subprocess.run([options.torch_python, "-c", "import numpy, torch"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        raise InputError(f"{options.torch_python} cannot import torch and numpy: give --torch-python an "
-                         "interpreter that can") from None
+    check_torch(options.torch_python)
     # Read when the libraries are loaded, so before Caffe and NumPy are imported and the worker is started.
     os.environ.update(OMP_NUM_THREADS=str(options.threads), OPENBLAS_NUM_THREADS=str(options.threads))
     result = measure_both(options)

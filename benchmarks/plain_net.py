@@ -23,8 +23,8 @@ _MESSAGE = {"Deconvolution": "Convolution"}
 def with_inputs(net, frames):
     """A copy of a NetParameter for F = ``frames`` frames that come from Input layers.
 
-    VideoTripletData becomes the Inputs data (F, 3, H, W), label (V) and joints (F, 14, 3), V = F / T; an
-    Input that is there already gets F as its first axis.
+    VideoTripletData becomes Inputs under its tops' names: frames (F, 3, H, W), labels (V) and, where it has a
+    third top, joints (F, 14, 3), V = F / T; an Input that is there already gets F as its first axis.
 
     Raises:
         InputError: the frames do not make whole videos.
@@ -49,11 +49,12 @@ def with_inputs(net, frames):
     return result
 
 
-def random_inputs(net, seed):
+def random_inputs(net, seed, scale=1.0, noise=0.0):
     """What to feed a net of ``with_inputs`` with: {blob: float32 array}.
 
-    data: normal, deviation 60, as of frames with values 0..255 less their mean; label: triplets 0, 0, 1,
-    2, 2, 3, ...; joints: the upright template.
+    data: normal, deviation 60 ``scale``, as of frames with values 0..255 less their mean, times scale; label: triplets
+    0, 0, 1, 2, 2, 3, ...; joints, given_joints: the upright template, plus normal noise. ``noise`` is its deviation, in
+    pixels; the confidences get it too, so that some joints are off the frame and some count as not annotated.
 
     Raises:
         InputError: a training net whose videos do not make whole triplets.
@@ -62,8 +63,9 @@ def random_inputs(net, seed):
               for layer in net.layer if layer.type == "Input"}
     random = np.random.default_rng(seed)
     height, width = shapes["data"][2:]
-    result = {"data": random.normal(0, 60, shapes["data"]),
-              "joints": np.broadcast_to(upright_template(width, height), shapes["joints"])}
+    result = {"data": random.normal(0, 60 * scale, shapes["data"])}
+    for name in shapes.keys() & {"joints", "given_joints"}:
+        result[name] = upright_template(width, height) + random.normal(0, noise, shapes[name])
     if "label" in shapes:
         video = np.arange(shapes["label"][0])
         if len(video) % 3:

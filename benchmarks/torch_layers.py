@@ -12,6 +12,8 @@ import math
 import torch
 import torch.nn.functional as F
 
+from torch_pose_layers import POSE_LAYERS
+
 # Section III-B, numbered from 1.
 PARTS = ((1, 2, 3, 6), (2, 3, 6, 9, 12), (3, 4, 5), (6, 7, 8), (12, 13, 14), (9, 10, 11))
 
@@ -46,6 +48,13 @@ def relu(param, bottoms, blobs):
             else F.relu(bottoms[0], inplace=True)]
 
 
+def lrn(param, bottoms, blobs):
+    """Across channels; Caffe, too, divides alpha by the number of channels summed."""
+    if param["norm_region"] != "ACROSS_CHANNELS":
+        raise NotImplementedError(f"norm_region: {param['norm_region']}")
+    return [F.local_response_norm(bottoms[0], param["local_size"], param["alpha"], param["beta"], param["k"])]
+
+
 def sigmoid(param, bottoms, blobs):
     return [torch.sigmoid(bottoms[0])]
 
@@ -73,6 +82,33 @@ def eltwise(param, bottoms, blobs):
     return [result]
 
 
+def power(param, bottoms, blobs):
+    return [(param["shift"] + param["scale"] * bottoms[0]) ** param["power"]]
+
+
+def slice_blob(param, bottoms, blobs):
+    """One top more than there are slice points."""
+    if not param["slice_point"]:
+        raise NotImplementedError("a Slice without slice_point")
+    return torch.tensor_split(bottoms[0], param["slice_point"], param["axis"])
+
+
+def tile(param, bottoms, blobs):
+    return [torch.cat([bottoms[0]] * param["tiles"], param["axis"])]
+
+
+def reduction(param, bottoms, blobs):
+    """Sum or mean over ``axis`` and all behind it."""
+    operations = {"SUM": torch.sum, "MEAN": torch.mean}
+    if param["operation"] not in operations:
+        raise NotImplementedError(f"operation: {param['operation']}")
+    return [param["coeff"] * operations[param["operation"]](bottoms[0].flatten(param["axis"]), -1)]
+
+
+def silence(param, bottoms, blobs):
+    return []
+
+
 def flatten(param, bottoms, blobs):
     return [bottoms[0].flatten(param["axis"], param["end_axis"])]
 
@@ -83,8 +119,13 @@ def reshape(param, bottoms, blobs):
     return [bottoms[0].reshape([dim or bottoms[0].shape[axis] for axis, dim in enumerate(dims)])]
 
 
+def euclidean_loss(param, bottoms, blobs):
+    """Half the squared distance, over the number of rows."""
+    return [(bottoms[0] - bottoms[1]).square().sum() / (2 * len(bottoms[0]))]
+
+
 def softmax_with_loss(param, bottoms, blobs):
-    """Eq. 5 with its logarithm: logits (V, K), labels (V) -> the mean over the videos, or the sum."""
+    """Eq. 5 with its logarithm: logits (N, K), labels (N) -> the mean over the rows, or the sum."""
     logits, label = bottoms
     return [_normalised(F.cross_entropy(logits, label.long(), reduction="none"), len(label), param)]
 
@@ -135,31 +176,45 @@ def l1_normalize(param, bottoms, blobs):
 
 
 def attention_pooling(param, bottoms, blobs):
-    """Eq. 9: scores (F, R), R features (F, C) -> parts (V, R, C) and the mean scores (V, R)."""
-    _exact(param)
+    """Eq. 9: scores (F, R), R features (F, C) -> parts (V, R, C) and the mean scores (V, R).
+
+    gradient: PAPER passes the mean's gradient to each score whole.
+    """
     scores, features = bottoms[0], torch.stack(bottoms[1:], 1)
     scores = scores.reshape(-1, param["frames"], scores.shape[1])
     fraction = _fractions(scores) if param["temporal"] else torch.full_like(scores, 1 / param["frames"])
     features = features.reshape(*scores.shape, -1)
-    return [(fraction.unsqueeze(3) * features).sum(1), scores.mean(1)]
+    mean = scores.mean(1)
+    if param["gradient"] == "PAPER":
+        mean = _with_gradient_of(mean, scores.sum(1))
+    return [(fraction.unsqueeze(3) * features).sum(1), mean]
 
 
 def attention_distance(param, bottoms, blobs):
-    """Eq. 8: parts (V, R, C), weights (V, R) -> (V, V)."""
-    _exact(param)
+    """Eq. 8: parts (V, R, C), weights (V, R) -> (V, V).
+
+    gradient: PAPER takes Eq. 10, second line, and Eq. 12 as printed: (sum_q omega_q) (1 - w_r) / ||a|| for weight a_r.
+    """
     parts, weights = bottoms
     if not param["spatial"]:
         weights = torch.ones_like(weights)
     weights = torch.where((weights == 0).all(1, keepdim=True), 1, weights)
     order = {"L1": 1, "L2": 2}[param["norm"]]
-    weights = weights / torch.linalg.vector_norm(weights, order, dim=1, keepdim=True)
+    length = torch.linalg.vector_norm(weights, order, dim=1, keepdim=True)
+    raw, weights = weights, weights / length
+    if param["gradient"] == "PAPER":
+        printed = ((1 - weights) / length).detach()
+        weights = _with_gradient_of(weights, (printed * raw).sum(1, keepdim=True))
     distances = _distances(_unit(parts, param).transpose(0, 1))
     return [torch.einsum("ir,jr,rij->ij", weights, weights, distances)]
 
 
 def pairwise_distance(param, bottoms, blobs):
-    """Section III-A: (V, C) -> (V, V) Euclidean distances."""
-    return [_distances(_unit(bottoms[0], param))]
+    """Section III-A: (V, C) -> (V, V) Euclidean distances, or their squares."""
+    features = _unit(bottoms[0], param)
+    if param["squared"]:
+        return [(features.unsqueeze(1) - features).square().sum(2)]
+    return [_distances(features)]
 
 
 def triplet_loss(param, bottoms, blobs):
@@ -199,12 +254,14 @@ def consistency_loss(param, bottoms, blobs):
 
 
 LAYERS = {
-    "Convolution": convolution, "Deconvolution": deconvolution, "Pooling": pooling, "ReLU": relu,
-    "Sigmoid": sigmoid, "InnerProduct": inner_product, "Concat": concat, "Eltwise": eltwise,
-    "Flatten": flatten, "Reshape": reshape, "SoftmaxWithLoss": softmax_with_loss, "PartBoxes": part_boxes,
-    "ROIPooling": roi_pooling, "L1Normalize": l1_normalize, "AttentionPooling": attention_pooling,
-    "AttentionDistance": attention_distance, "PairwiseDistance": pairwise_distance,
-    "TripletLoss": triplet_loss, "ConsistencyLoss": consistency_loss,
+    "Convolution": convolution, "Deconvolution": deconvolution, "Pooling": pooling, "ReLU": relu, "LRN": lrn,
+    "Sigmoid": sigmoid, "InnerProduct": inner_product, "Concat": concat, "Eltwise": eltwise, "Power": power,
+    "Slice": slice_blob, "Tile": tile, "Reduction": reduction, "Silence": silence,
+    "Flatten": flatten, "Reshape": reshape, "EuclideanLoss": euclidean_loss, "SoftmaxWithLoss": softmax_with_loss,
+    "PartBoxes": part_boxes, "ROIPooling": roi_pooling, "L1Normalize": l1_normalize,
+    "AttentionPooling": attention_pooling, "AttentionDistance": attention_distance,
+    "PairwiseDistance": pairwise_distance, "TripletLoss": triplet_loss, "ConsistencyLoss": consistency_loss,
+    **POSE_LAYERS,
 }
 
 
@@ -256,6 +313,6 @@ def _normalised(losses, count, param):
     return losses.sum() / (count if normalization == "VALID" else 1)
 
 
-def _exact(param):
-    if param["gradient"] != "EXACT":
-        raise NotImplementedError("autograd cannot give the printed gradient: it is not the derivative")
+def _with_gradient_of(value, other):
+    """``value`` with the gradient of ``other``: for what is printed as a gradient and is no derivative."""
+    return value.detach() + (other - other.detach())

@@ -59,17 +59,18 @@ class BatchNormScale:
 class TorchNet:
     """A net; ``parameters`` is {layer: [tensor, ...]} of what is learned, with its gradients in ``.grad``."""
 
-    def __init__(self, layers, arrays, training, channels_last=False, dtype=torch.float32):
+    def __init__(self, layers, arrays, training, channels_last=False, dtype=torch.float32, functions=LAYERS):
         """Builds the net.
 
         Args:
             layers: of net.json; arrays: of arrays.npz.
             training: Caffe's TRAIN phase: BatchNorm takes the batch's statistics, parameters want gradients.
+            functions: the layers by type, as LAYERS.
         Raises:
             NotImplementedError: a layer, an option, or a BatchNorm without a Scale that is not built here.
         """
         self._format = torch.channels_last if channels_last else torch.contiguous_format
-        self._dtype, self._training = dtype, training
+        self._dtype, self._training, self._functions = dtype, training, functions
         self.parameters, self.statistics, self._steps = {}, {}, []
         layers = [layer for layer in layers if layer["type"] != "Input"]
         while layers:
@@ -115,7 +116,7 @@ class TorchNet:
     def _step(self, layers, arrays):
         """Takes the first layer, or BatchNorm and its Scale, from ``layers``."""
         layer = layers.pop(0)
-        top, name, function = layer["top"], layer["name"], LAYERS.get(layer["type"])
+        top, name, function = layer["top"], layer["name"], self._functions.get(layer["type"])
         if layer["type"] == "BatchNorm":
             scale = layers.pop(0) if layers else layer
             if scale["type"] != "Scale" or scale["bottom"] != layer["top"] or not scale["param"]["bias_term"]:
