@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: caffe demo demo-data demo-seeds test test-caffe nets image clean
+.PHONY: caffe demo demo-data demo-seeds demo-pose test test-caffe nets image clean
 
 # Builds BVLC Caffe with the layers of layers/ and installs it into .venv. DEVICE=cpu.
 caffe:
@@ -20,6 +20,10 @@ demo-data: caffe
 # `make demo` over three seeds, for the paired comparison in README.md.
 demo-seeds: caffe
 	python tools/demo.py --seeds 1 2 3
+
+# The pose net on the demo's people: pre-training, then refinement inside the STAL net.
+demo-pose: caffe
+	python tools/pose_demo.py
 
 # Everything: BVLC's tests and ours in C++, ours in Python, the currentness of prototxt/.
 test: test-caffe
