@@ -11,35 +11,24 @@ from stal.errors import InputError
 from stal.files import write_json
 
 
-def read_mat(path, pids, variable="ls_set"):
+def read_mat(path, pids, variable="ls_set", rule=""):
     """Reads splits as iLIDS-VID and PRID-2011 publish them.
 
     Args:
         pids: identities in the order of their SORTED directories; the file counts these from 1.
         variable: (splits, persons) matrix; the first half of a row is the TEST side, the last half the
             TRAINING side.
+        rule: which of the directories ``pids`` are, in words that follow "person directories"; empty if all are.
     Returns:
         a list of {"train": [pids], "test": [pids]}, pids sorted.
     Raises:
         InputError: no such file, no .mat file, no such variable, a row that does not name each of
             1 .. len(pids) once.
     """
-    try:
-        content = scipy.io.loadmat(path)
-    except FileNotFoundError:
-        raise InputError(f"there is no splits file {path}: name another with --splits") from None
-    except (ValueError, TypeError, LookupError, NotImplementedError, OSError, EOFError, zlib.error,
-            scipy.io.matlab.MatReadError) as error:
-        raise InputError(f"{path} is no readable .mat file ({error}): restore it from the data set's archive"
-                         ) from None
-    if variable not in content:
-        found = ", ".join(sorted(name for name in content if not name.startswith("__"))) or "nothing"
-        raise InputError(f"{path} holds no variable {variable} but {found}: restore it from the data set's "
-                         "archive")
-    ranks = content[variable]
+    ranks = read_variable(path, variable, "name another with --splits")
     if ranks.ndim != 2 or ranks.shape[1] != len(pids) or not np.issubdtype(ranks.dtype, np.number):
         raise InputError(f"{variable} in {path} is {ranks.dtype} {ranks.shape}, but there are {len(pids)} "
-                         "person directories: restore the missing ones, or give --splits a .json file with "
+                         f"person directories{rule}: restore the missing ones, or give --splits a .json file with "
                          "those at hand")
     splits, half = [], len(pids) // 2
     for row, numbers in enumerate(ranks):
@@ -51,9 +40,34 @@ def read_mat(path, pids, variable="ls_set"):
     return splits
 
 
-def read_json(path, pids):
+def read_variable(path, variable, missing):
+    """A variable of a .mat file, as scipy reads it.
+
+    Args:
+        missing: what to do if there is no such file.
+    Raises:
+        InputError: no such file, no .mat file, no such variable.
+    """
+    try:
+        content = scipy.io.loadmat(path)
+    except FileNotFoundError:
+        raise InputError(f"there is no file {path}: {missing}") from None
+    except (ValueError, TypeError, LookupError, NotImplementedError, OSError, EOFError, zlib.error,
+            scipy.io.matlab.MatReadError) as error:
+        raise InputError(f"{path} is no readable .mat file ({error}): restore it from the data set's archive"
+                         ) from None
+    if variable not in content:
+        found = ", ".join(sorted(name for name in content if not name.startswith("__"))) or "nothing"
+        raise InputError(f"{path} holds no variable {variable} but {found}: restore it from the data set's "
+                         "archive")
+    return content[variable]
+
+
+def read_json(path, pids, rule=""):
     """Reads a JSON list of {"train": [...], "test": [...]}; a person is a number or a directory's name.
 
+    Args:
+        pids, rule: as :func:`read_mat`.
     Returns:
         as :func:`read_mat`.
     Raises:
@@ -76,7 +90,7 @@ def read_json(path, pids):
         for side, persons in row.items():
             unknown = sorted(set(persons) - set(pids))
             if unknown or not persons:
-                what = f"names person {unknown[0]}, who has no directory" if unknown else "is empty"
+                what = f"names person {unknown[0]}, who has no directory{rule}" if unknown else "is empty"
                 raise InputError(f"the {side} side of split {number} in {path} {what}: correct the file")
         both = sorted(set(row["train"]) & set(row["test"]))
         if both:
@@ -103,4 +117,4 @@ def _split(train, test):
 def _number(person):
     if isinstance(person, int) and not isinstance(person, bool):
         return person
-    return int(re.sub(r"^person", "", person))
+    return int(re.sub(r"^person_?", "", person))

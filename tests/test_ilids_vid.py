@@ -111,6 +111,19 @@ def test_preparing_again_changes_no_byte(synthetic_set):
     assert after["all.csv"] == before["all.csv"] and after["test.csv"] != before["test.csv"]
 
 
+def test_each_split_can_have_a_folder_of_its_own(tmp_path):
+    root = tree(tmp_path)
+    prepare(root, "--split", "1")
+    beside = prepared(root)
+    (root / "train.csv").unlink()
+    prepare(root, "--split", "1", "--lists", str(root / "lists/split1"))
+    assert not (root / "train.csv").exists()
+    for name in WRITTEN:
+        path = root / name if name == "splits.json" else root / "lists/split1" / name
+        assert path.read_bytes() == beside[name]  # frames stay relative to the root
+    assert not (root / "lists/split1/splits.json").exists()
+
+
 def test_the_summary_is_printed(synthetic_set, capsys):
     prepare(synthetic_set, "--split", "1")
     printed = capsys.readouterr().out

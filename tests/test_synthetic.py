@@ -1,6 +1,7 @@
 """data_prep/synthetic.py: the same bytes each time, the published layout, true occluders and joints."""
 
 import csv
+import hashlib
 import json
 import math
 import os
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from data_prep import scene, synthetic, walker
+from data_prep import layouts, scene, synthetic, walker
 from stal.errors import InputError
 from stal.images import read_image
 
@@ -21,6 +22,12 @@ SIZE = 64, 128
 def draw(root, *options):
     """Draws the small set with further options; returns its root as a path."""
     synthetic.main(["--root", str(root), *SMALL, "--workers", "1", *options])
+    return root
+
+
+def draw_mars(root, *options):
+    synthetic.main(["--root", str(root), "--layout", "mars", "--identities", "9", "--cameras", "4", "--tracklets", "2",
+                    "--length", "1", "3", "--distractors", "3", "--junk", "4", "--workers", "1", *options])
     return root
 
 
@@ -70,15 +77,14 @@ def test_the_layout_is_the_published_one(small):
 
 
 def test_the_published_lengths_have_the_published_mean():
-    class Arguments:
-        identities, cameras, length = 300, 2, (23, 193)
-    lengths = synthetic._lengths(Arguments, scene.Options())
-    assert lengths.shape == (300, 2) and lengths.min() == 23 and lengths.max() == 193
-    assert round(lengths.mean()) == 73 and abs(lengths[:, 0].mean() - lengths[:, 1].mean()) < 10
+    walks = layouts.IlidsVid(0, 300, 2, (23, 193)).walks
+    lengths = np.array([walk.pieces[0].length for walk in walks]).reshape(2, 300)
+    assert lengths.min() == 23 and lengths.max() == 193
+    assert round(lengths.mean()) == 73 and abs(lengths[0].mean() - lengths[1].mean()) < 10
 
 
 def test_person_numbers_reach_319_for_300():
-    numbers = synthetic.IlidsVid(scene.Options(), 300, 2).numbers
+    numbers = layouts.IlidsVid(0, 300, 2, (23, 193)).numbers
     assert len(set(numbers)) == 300 and numbers == sorted(numbers)
     assert numbers[0] >= 1 and 300 < numbers[-1] <= 319
 
@@ -132,7 +138,7 @@ def test_an_interrupted_set_is_drawn_anew(copy, small):
 
 
 def test_a_drawing_that_fails_leaves_no_mark(tmp_path, monkeypatch):
-    monkeypatch.setattr(synthetic.IlidsVid, "write_splits", lambda *_: 1 / 0)
+    monkeypatch.setattr(layouts.IlidsVid, "write_info", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         draw(tmp_path)
     assert not (tmp_path / "synthetic.json").exists() and (tmp_path / "synthetic.unfinished.json").exists()
@@ -300,3 +306,188 @@ def test_mars_sized_frames_can_be_drawn():
     tracklet = scene.render(scene.Options(), 0, 5, 2, (128, 256))
     assert tracklet.frames[0].image.shape == (256, 128, 3)
     assert tracklet.frames[0].joints[:, 1].max() > 180
+
+
+def test_the_default_layout_is_what_it_always_was(small):
+    # Pictures may differ in a bit from one OpenCV to another; names, counts, options and splits may not.
+    digest = hashlib.sha256()
+    for name in sorted(contents(small)):
+        digest.update(f"{name}\n".encode())
+    digest.update((small / "synthetic.json").read_bytes())
+    ranks = scipy.io.loadmat(small / "train-test people splits/train_test_splits_ilidsvid.mat")["ls_set"]
+    digest.update(ranks.astype("<f8").tobytes())
+    assert digest.hexdigest() == "ac1d9c9615a0a948d158092d0653e817d2764b71bcb854eceedd0c4e76ffde7d"
+
+
+@pytest.fixture(scope="module")
+def prid(tmp_path_factory):
+    root = tmp_path_factory.mktemp("prid")
+    synthetic.main(["--root", str(root), "--layout", "prid2011", "--identities", "9", "--singles", "2", "1", "--length",
+                    "26", "28", "--occluders", "none", "--workers", "1"])
+    return root
+
+
+def test_the_layout_of_prid_2011_is_the_published_one(prid):
+    for camera, beyond in (("cam_a", 2), ("cam_b", 1)):
+        people = sorted(path.name for path in (prid / "prid_2011/multi_shot" / camera).iterdir())
+        assert people == [f"person_{number:04d}" for number in [*range(1, 10), *range(201, 201 + beyond)]]
+        for person in people:
+            frames = sorted(path.name for path in (prid / "prid_2011/multi_shot" / camera / person).iterdir())
+            assert frames == [f"{number:04d}.png" for number in range(1, len(frames) + 1)] and 26 <= len(frames) <= 28
+    assert read_image(prid / "prid_2011/multi_shot/cam_b/person_0201/0001.png").shape == (128, 64, 3)
+    counts = json.loads((prid / "synthetic.json").read_text())["counts"]
+    assert counts == {"identities": 9, "tracklets": 21, "frames": len(list(prid.rglob("*.png")))}
+
+
+def test_a_ninth_of_the_persons_of_prid_2011_has_too_few_frames_and_is_in_no_split(prid):
+    frames = {path: len(list(path.iterdir())) for path in (prid / "prid_2011/multi_shot").glob("cam_?/person_0*")}
+    short = [path.name for path, count in frames.items() if count < 27]
+    assert len(short) == 1
+    rows = json.loads((prid / "splits_prid2011.json").read_text())
+    everybody = {f"person_{number:04d}" for number in range(1, 10)} - set(short)
+    assert len(rows) == 10 and len({tuple(row["test"]) for row in rows}) > 1
+    for row in rows:
+        assert len(row["train"]) == len(row["test"]) == 4 and set(row["train"]) | set(row["test"]) == everybody
+
+
+def test_the_default_sizes_are_the_published_ones():
+    prid = layouts.Prid2011(0, **layouts.Prid2011.defaults)
+    lengths = {walk.pieces[0].name: walk.pieces[0].length for walk in prid.walks}
+    assert sum(name.startswith("cam_a") for name in lengths) == 385 and len(lengths) == 385 + 749
+    both = np.array([[lengths[f"cam_{camera}/person_{number:04d}"] for camera in "ab"] for number in range(1, 201)])
+    assert (both.min(1) >= 27).sum() == 178 == len(prid._used)
+    assert min(lengths.values()) == 5 and max(lengths.values()) == 675 and 95 < both.mean() < 105
+    mars = layouts.Mars(0, **layouts.Mars.defaults)
+    pieces = [piece for walk in mars.walks for piece in walk.pieces]
+    people = {side: {piece.name[:4] for piece in pieces if side in piece.stem} for side in ("train", "test")}
+    assert len(people["train"]) == 625 and len(people["test"] - {"00-1", "0000"}) == 634
+    assert not people["train"] & people["test"]
+    frames = np.array([piece.length for piece in pieces])
+    assert frames.min() == 2 and frames.max() == 920 and np.median(frames) == 36 and 55 < frames.mean() < 65
+    assert 19_000 < len(pieces) < 21_500
+    assert sum(piece.name.startswith("00-1") for piece in pieces) == 870
+    assert sum(piece.name.startswith("0000") for piece in pieces) == 3248
+
+
+def test_equal_numbers_beyond_200_are_different_people_and_strangers_are_nobody_else():
+    people = {}
+    for walk in layouts.Prid2011(0, 10, (1, 2), (5, 5)).walks:
+        number = int(walk.pieces[0].name[-4:])
+        people.setdefault((number, walk.camid if number > 200 else None), set()).add(walk.index)
+    assert all(len(indices) == 1 for indices in people.values())
+    assert len({index for indices in people.values() for index in indices}) == len(people) == 20
+    strangers, persons = [], set()
+    for walk in layouts.Mars(0, 9, 4, (1, 3), 2, 5, 0).walks:
+        (strangers.append if walk.pieces[0].name.startswith("0000") else persons.add)(walk.index)
+    assert len(strangers) == len(set(strangers)) == 5 and len(persons) == 9 and not persons & set(strangers)
+
+
+def test_look_alikes_are_on_one_side_of_mars():
+    sides = {}
+    for walk in layouts.Mars(3, 45, 4, (1, 3), 2, 5, 3).walks:
+        sides.setdefault(walk.index // 4, set()).add("train" in walk.pieces[0].stem)
+    assert len(sides) > 10 and all(len(side) == 1 for side in sides.values())
+
+
+def test_one_walk_is_cut_into_the_tracklets_of_a_person_in_a_camera():
+    walks = layouts.Mars(0, 40, 6, (1, 9), 3, 7, 30).walks
+    assert len({(walk.index, walk.camid) for walk in walks}) == len(walks)
+    names = names_of(walks)
+    assert len(set(names)) == len(names) and len({(name[:4], name[6:]) for name in names}) == len(names)
+    assert {name[5] for name in names} == set("123456")
+    assert all(int(piece.name[5]) == walk.camid + 1 for walk in walks for piece in walk.pieces)
+    cameras, junk, counts = {}, 0, set()
+    for walk in walks:
+        own = [name[:4] for name in names_of([walk]) if not name.startswith("00-1")]
+        assert len(set(own)) == 1 and (len(own) == len(walk.pieces) or "bbox_test" in walk.pieces[0].stem)
+        cameras.setdefault(own[0], set()).add(walk.camid)
+        junk += len(walk.pieces) - len(own)
+        counts.add(len(own))
+    assert junk == 30 and counts == {1, 2, 3, 4, 5}  # 3 on average
+    assert min(len(seen) for pid, seen in cameras.items() if pid != "0000") == 2
+
+
+def names_of(walks):
+    return [piece.name for walk in walks for piece in walk.pieces]
+
+
+@pytest.fixture(scope="module")
+def mars(tmp_path_factory):
+    return draw_mars(tmp_path_factory.mktemp("mars"))
+
+
+def test_the_layout_of_mars_is_the_published_one(mars):
+    for side in ("train", "test"):
+        names = (mars / f"info/{side}_name.txt").read_bytes().decode().split("\r\n")
+        files = sorted(path.name for path in (mars / f"bbox_{side}").rglob("*.jpg"))
+        assert names == [*files, ""] and all((mars / f"bbox_{side}" / name[:4] / name).is_file() for name in files)
+        rows = scipy.io.loadmat(mars / f"info/tracks_{side}_info.mat")[f"track_{side}_info"].tolist()
+        assert [row[0] for row in rows] == [1] + [row[1] + 1 for row in rows[:-1]] and rows[-1][1] == len(files)
+        for first, last, pid, camera in rows:
+            track = {name[:11] for name in names[first - 1:last]}
+            assert len(track) == 1 and min(track)[:6] == f"{'00-1' if pid < 0 else f'{pid:04d}'}C{camera}"
+            assert [name[11:] for name in names[first - 1:last]] == [f"F{k:03d}.jpg" for k in range(1, last - first + 2)]
+    queries = scipy.io.loadmat(mars / "info/query_IDX.mat")["query_IDX"]
+    asked = [tuple(rows[number - 1][2:]) for number in queries[0]]
+    assert queries.shape[0] == 1 and sorted(asked) == sorted({(row[2], row[3]) for row in rows if row[2] > 0})
+    assert sum(row[2] == 0 for row in rows) == 3 and sum(row[2] == -1 for row in rows) == 4
+    assert read_image(next(mars.rglob("00-1*.jpg"))).shape == (256, 128, 3)
+
+
+def test_the_tables_of_mars_have_a_row_for_each_frame(mars):
+    frames = {str(path.relative_to(mars)) for path in mars.rglob("*.jpg")}
+    _, joints = rows_of(mars / "joints.csv")
+    _, occlusion = rows_of(mars / "occlusion.csv")
+    assert set(joints) == set(occlusion) == frames
+    assert np.array(list(joints.values())).reshape(-1, 14, 3)[:, 10, 1].min() > 128  # ankles
+
+
+def test_the_number_of_workers_changes_no_byte_of_mars(mars, tmp_path):
+    assert contents(draw_mars(tmp_path, "--workers", "2")) == contents(mars)
+
+
+@pytest.mark.parametrize("lost", ["*.jpg", "query_IDX.mat", "train_name.txt"])
+def test_a_set_of_mars_that_lost_a_file_is_drawn_anew(mars, tmp_path, lost, capsys):
+    root = shutil.copytree(mars, tmp_path / "copy")
+    draw_mars(root)
+    assert "holds this set already" in capsys.readouterr().out
+    next(root.rglob(lost)).unlink()
+    draw_mars(root)
+    assert contents(root) == contents(mars)
+
+
+def test_a_set_of_another_layout_needs_force_and_goes(copy, mars):
+    with pytest.raises(InputError, match="another synthetic set \\(layout ilids-vid instead of mars"):
+        draw_mars(copy)
+    draw_mars(copy, "--force")
+    assert contents(copy) == contents(mars)
+
+
+def test_an_interrupted_set_of_another_layout_goes(copy, mars):
+    (copy / "synthetic.json").rename(copy / "synthetic.unfinished.json")
+    draw_mars(copy)
+    assert contents(copy) == contents(mars)
+
+
+def test_real_data_of_another_layout_is_never_overwritten(copy, small):
+    (copy / "bbox_train").mkdir()
+    (copy / "bbox_train/picture.jpg").write_bytes(b"somebody's data")
+    with pytest.raises(InputError, match="bbox_train was not written by this program"):
+        draw_mars(copy, "--force")
+    assert contents(copy) == {**contents(small), "bbox_train/picture.jpg": b"somebody's data"}
+
+
+@pytest.mark.parametrize("layout, options, sentence", [
+    ("ilids-vid", ("--junk", "3"), "--junk is no option of --layout ilids-vid"),
+    ("prid2011", ("--cameras", "2"), "--cameras is no option of --layout prid2011"),
+    ("mars", ("--singles", "1", "1"), "--singles is no option of --layout mars"),
+    ("prid2011", ("--identities", "201"), "--identities 201: the layout prid2011 has up to 200"),
+    ("prid2011", ("--singles", "-1", "2"), "--singles -1 2"),
+    ("mars", ("--identities", "3"), "--identities 3: the layout mars has 4 to 8000"),
+    ("mars", ("--length", "2", "1000"), "--length 2 1000: .* count to 999"),
+    ("mars", ("--tracklets", "0"), "--tracklets 0"), ("mars", ("--junk", "-1"), "--junk -1"),
+    ("mars", ("--distractors", "10000"), "--distractors 10000"), ("mars", ("--cameras", "7"), "--cameras 7")])
+def test_a_wrong_option_of_a_layout_is_named(tmp_path, layout, options, sentence):
+    with pytest.raises(InputError, match=sentence):
+        synthetic.main(["--root", str(tmp_path / "set"), "--layout", layout, *options])
+    assert not (tmp_path / "set").exists()
