@@ -62,9 +62,9 @@ def extract(net, net_path, weights_path, list_path, root, out, joints=None, batc
         raise InputError(f"the net {net_path} takes no joints: leave out --joints {joints}")
     images = [frame for tracklet in tracklets for frame in tracklet.frames]
     starts = np.cumsum([0] + [len(tracklet.frames) for tracklet in tracklets])
-    meta = {"net": os.fspath(net_path), "weights": os.fspath(weights_path), "weights_sha256": _sha256(weights_path),
-            "list": os.fspath(list_path), "list_sha256": _sha256(list_path),
-            "joints_sha256": joints_file and _sha256(joints_file),
+    meta = {"net": os.fspath(net_path), "weights": os.fspath(weights_path), "weights_sha256": file_sha256(weights_path),
+            "list": os.fspath(list_path), "list_sha256": file_sha256(list_path),
+            "joints_sha256": joints_file and file_sha256(joints_file),
             "commit": _commit(), **net.recipe._asdict()}
     with FeatureWriter(out, tracklets, parts=net.parts, global_width=net.global_width, part_width=net.part_width,
                        meta=meta, frames=keep_frames) as writer:
@@ -147,7 +147,8 @@ def _load(net, root, images, joints=None):
     return data, moved, sizes
 
 
-def _sha256(path):
+def file_sha256(path):
+    """SHA-256 of a file, hexadecimal."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
