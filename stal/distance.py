@@ -16,6 +16,7 @@ A score of 1 goes through the same norm as a learnt one (w = 1/R under L1), so d
 fusion * d_g. Of a net without parts d is fusion * d_g, of a net without a global feature d_l.
 """
 
+import mmap
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ from stal.errors import InputError
 
 SWITCHES = {"none": "Baseline", "temporal": "TAN", "spatial": "SAN", "both": "STAL"}
 _TILE = 1024               # gallery rows at a time
-_BLOCK_ELEMENTS = 1 << 26  # distances held for a block of queries, all metrics together
+_BLOCK_ELEMENTS = 1 << 25  # distances held for a block of queries, all metrics together
 _GUARD = 2.0 ** -43        # above the rounding error of a squared distance in float64, relative to |x|^2
 
 
@@ -102,12 +103,13 @@ def distance_blocks(features, query, gallery, metrics, block_rows=None):
         features: :class:`stal.features.Features`.
         query, gallery: (Q,), (G,) row numbers.
         metrics: list of :class:`Metric`.
-        block_rows: queries a block; by default what keeps memory bounded (at the size of MARS 0.25 GB for one
-            metric, 0.65 GB for the four switches together).
+        block_rows: queries a block; by default what keeps memory bounded: the size of MARS needs less than 1 GB, the
+            four switches together included (benchmarks/mars_eval.py).
     Yields:
         (rows, [(len(rows), G) float32 distances, one a metric]); rows is a slice of ``query``.
     Raises:
-        InputError: an unknown switch or norm, a fusion rate below 0 or NaN, or no features for what is asked.
+        InputError: an unknown switch or norm, a fusion rate below 0 or NaN, no features for what is asked, or a
+            distance beyond float32.
     """
     query, gallery = np.asarray(query, np.int64), np.asarray(gallery, np.int64)
     plans = [_Plan(features, metric) for metric in metrics]
@@ -115,6 +117,7 @@ def distance_blocks(features, query, gallery, metrics, block_rows=None):
     sources = list(dict.fromkeys(source for plan in plans for source in plan.sources))
     if block_rows is None:
         block_rows = int(np.clip(_BLOCK_ELEMENTS // max(1, len(gallery) * len(plans)), 32, 1024))
+    _release(features)
 
     for start in range(0, len(query), block_rows):
         rows = slice(start, min(start + block_rows, len(query)))
@@ -132,14 +135,20 @@ def distance_blocks(features, query, gallery, metrics, block_rows=None):
                     if source in plan.sources:
                         plan.accumulate(total, distance, source, query[rows], tile, scratch)
             for block, total in zip(blocks, sums):
+                if not (total <= np.finfo(np.float32).max).all():
+                    raise InputError(f"the features in {features.directory} are so large that their distances overflow: "
+                                     "check the weights they were extracted with")
                 block[:, first:first + _TILE] = total
+            _release(features)
         yield rows, blocks
 
 
 def distance_matrix(features, query, gallery, metric=Metric()):
-    """The whole (Q, G) float32 matrix of one metric; for small sets."""
-    blocks = [block for _, (block,) in distance_blocks(features, query, gallery, [metric])]
-    return np.concatenate(blocks) if blocks else np.empty((0, len(gallery)), np.float32)
+    """The whole (Q, G) float32 matrix of one metric."""
+    matrix = np.empty((len(query), len(gallery)), np.float32)
+    for rows, (block,) in distance_blocks(features, query, gallery, [metric]):
+        matrix[rows] = block
+    return matrix
 
 
 class _Plan:
@@ -175,6 +184,13 @@ class _Plan:
             np.multiply(distance, self._weights[gallery, part], out=scratch)
             scratch *= self._weights[query, part, None]
         total += scratch
+
+
+def _release(features):
+    """Hands the pages of mapped files back to the system, which has them cached: only a tile's stay in our memory."""
+    for array in (features.global_mean, features.parts, features.parts_mean):
+        if isinstance(array, np.memmap) and array.mode == "r" and isinstance(array.base, mmap.mmap):
+            array.base.madvise(mmap.MADV_DONTNEED)
 
 
 def _vectors(features, source, rows, unit, left=False):

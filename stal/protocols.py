@@ -20,9 +20,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stal.distance import distance_blocks
+from stal.distance import distance_blocks, distance_matrix
 from stal.errors import InputError
 from stal.metrics import JUNK_PID, Accumulator
+from stal.rerank import Rerank, reranked_blocks
 
 
 class Protocol(NamedTuple):
@@ -107,19 +108,19 @@ def chosen_splits(protocol, splits_file=None, split="all"):
         splits_file: path or None (a single evaluation of everybody in the features).
         split: "all" or an index, as text or number.
     Returns:
-        list of (name, test pids or None).
+        list of (name, test pids, train pids), the pids None without a splits file.
     Raises:
         InputError: the protocol takes no splits, the index is out of range, or a bad splits file.
     """
     if splits_file is None:
         if str(split) != "all":
             raise InputError(f"--split {split} needs --splits FILE, the splits to choose from")
-        return [("all persons" if protocol.has_splits else "fixed", None)]
+        return [("all persons" if protocol.has_splits else "fixed", None, None)]
     if not protocol.has_splits:
         raise InputError(f"protocol {protocol.name} has one fixed split: leave out --splits {splits_file}")
     splits = read_splits(splits_file)
     chosen = range(len(splits)) if str(split) == "all" else [_index(split, len(splits), splits_file)]
-    return [(str(index), splits[index][1]) for index in chosen]
+    return [(str(index), *reversed(splits[index])) for index in chosen]
 
 
 def _index(split, count, splits_file):
@@ -133,12 +134,13 @@ def _index(split, count, splits_file):
     return index
 
 
-def make_split(features, protocol, name="fixed", test_pids=None):
+def make_split(features, protocol, name="fixed", test_pids=None, train_pids=None):
     """Finds the rows a protocol compares.
 
     Args:
         features: :class:`stal.features.Features`.
-        name, test_pids: as :func:`chosen_splits` gives them.
+        name, test_pids, train_pids: as :func:`chosen_splits` gives them; the last only tells whether the split is of
+            this data set.
     Returns:
         :class:`Split`, with at least one query that has a match.
     Raises:
@@ -151,13 +153,17 @@ def make_split(features, protocol, name="fixed", test_pids=None):
         if test_pids is not None:
             unknown = sorted(test_pids - set(pids.tolist()))
             if unknown:
-                raise InputError(f"split {name} tests {len(unknown)} pids that {table} does not hold, "
-                                 f"{unknown[0]} the first: give the splits file these features were prepared "
-                                 "with")
+                raise InputError(f"split {name} tests {len(unknown)} pids that {table} does not hold, {_few(unknown)} "
+                                 f"(it tests {len(test_pids)} in all): give the splits file these features were "
+                                 "prepared with")
             person = np.isin(pids, sorted(test_pids))
         query, gallery = person & (camids == 0), person & (camids == 1)
         left_out = (f"{np.sum(~person)} tracklets of other persons, {np.sum(person & (camids > 1))} of "
                     "cameras beyond the first two")
+        strangers = [] if train_pids is None else set(pids[pids > 0].tolist()) - test_pids - train_pids
+        if strangers:
+            left_out += (f"; {len(strangers)} pids are in neither half of the split ({_few(sorted(strangers))}): check "
+                         "that it is of this data set")
         for chosen, what, camera in ((query, "query", 0), (gallery, "gallery", 1)):
             if not chosen.any():
                 raise InputError(f"protocol {protocol.name} takes its {what} tracklets from camid {camera}, "
@@ -182,23 +188,34 @@ def make_split(features, protocol, name="fixed", test_pids=None):
     return split
 
 
+def without_match(features, split):
+    """The queries that no gallery tracklet can match.
+
+    Returns:
+        (absent, one_camera): lists of rows; of the first the pid is not in the gallery at all (pid -1 never is), of
+        the second only under the query's own camera.
+    """
+    cameras = {}
+    for pid, camid in zip(features.pids[split.gallery].tolist(), features.camids[split.gallery].tolist()):
+        if pid != JUNK_PID:
+            cameras.setdefault(pid, set()).add(camid)
+    queries = list(zip(split.query.tolist(), features.pids[split.query].tolist(),
+                       features.camids[split.query].tolist()))
+    return ([row for row, pid, _ in queries if pid not in cameras],
+            [row for row, pid, camid in queries if cameras.get(pid) == {camid}])
+
+
 def _check_matches(features, protocol, split, table):
     """Refuses, before the work, a gallery that holds no match for any query."""
-    pids, camids = features.pids, features.camids
-    gallery = split.gallery[pids[split.gallery] != JUNK_PID]
-    seen = {(pid, camid) for pid, camid in zip(pids[gallery].tolist(), camids[gallery].tolist())}
-    cameras = {}
-    for pid, camid in seen:
-        cameras.setdefault(pid, set()).add(camid)
-    queries = set(zip(pids[split.query].tolist(), camids[split.query].tolist()))
-    if any(cameras.get(pid, set()) - {camid} for pid, camid in queries):
+    absent, one_camera = without_match(features, split)
+    if len(absent) + len(one_camera) < len(split.query):
         return
-    used = _listed(camids[np.union1d(split.query, split.gallery)])
-    if any((pid, camid) in seen for pid, camid in queries):
+    if one_camera:
+        used = _listed(features.camids[np.union1d(split.query, split.gallery)])
         reason = ("it skips gallery tracklets of the query's own camera, and no query's pid is seen by "
                   f"another camera (camids: {used})")
     else:
-        reason = "no query's pid is in the gallery"
+        reason = f"no query's pid is in the gallery (pids {_few(features.pids[absent])})"
     raise InputError(f"protocol {protocol.name} leaves none of the {len(split.query)} queries of {table} a "
                      f"match: {reason}; check the pids and camids of the list")
 
@@ -207,30 +224,76 @@ def _listed(values):
     return ", ".join(map(str, np.unique(values).tolist())) or "none"
 
 
+def _few(values, count=5):
+    values = np.unique(values).tolist()
+    more = f" and {len(values) - count} more" if len(values) > count else ""
+    return ", ".join(map(str, values[:count])) + more
+
+
 def describe(features, protocol, split):
     """What is compared, in lines of text."""
     queries, gallery = features.pids[split.query], features.pids[split.gallery]
-    return [f"protocol {protocol.name} ({protocol.dataset}), split {split.name}: {protocol.rule}",
-            f"  average precision: {protocol.ap}; ties: the wrong ones first",
-            f"  queries: {len(queries)} tracklets of {len(np.unique(queries))} pids",
-            f"  gallery: {len(gallery)} tracklets of {len(np.unique(gallery))} pids, "
-            f"{np.sum(gallery == JUNK_PID)} of them of pid -1 (junk) and {np.sum(gallery == 0)} of pid 0 "
-            f"(distractors)",
-            f"  left out: {split.left_out}"]
+    lines = [f"protocol {protocol.name} ({protocol.dataset}), split {split.name}: {protocol.rule}",
+             f"  average precision: {protocol.ap}; ties: the wrong ones first",
+             f"  queries: {len(queries)} tracklets of {len(np.unique(queries))} pids",
+             f"  gallery: {len(gallery)} tracklets of {len(np.unique(gallery))} pids, "
+             f"{np.sum(gallery == JUNK_PID)} of them of pid -1 (junk) and {np.sum(gallery == 0)} of pid 0 "
+             f"(distractors)",
+             f"  left out: {split.left_out}"]
+    if (queries == 0).any():
+        lines.append(f"  queries of pid 0: {np.sum(queries == 0)}; for them pid 0 under another camera is a match")
+    for rows, why in zip(without_match(features, split), ("the gallery does not hold their pid", "the rule skips the "
+                         "query's own camera, and the gallery holds their pid under no other")):
+        if rows:
+            lines.append(f"  queries without a match, left out of the means: {len(rows)}; {why} (pids "
+                         f"{_few(features.pids[rows])})")
+    return lines
 
 
-def evaluate(features, protocol, split, metrics):
+def evaluate(features, protocol, split, metrics, camera_pairs=False):
     """Compares every query with the gallery.
 
     Args:
         metrics: list of :class:`stal.distance.Metric`.
+        camera_pairs: whether to score the pairs of cameras as well.
     Returns:
         list of :class:`stal.metrics.Scores`, one a metric.
     """
-    pids, camids = features.pids, features.camids
-    accumulators = [Accumulator(pids[split.gallery], camids[split.gallery], protocol.ap) for _ in metrics]
+    accumulators = [_accumulator(features, protocol, split, camera_pairs) for _ in metrics]
+    own = np.searchsorted(split.gallery, split.query)  # both ascend
+    own[np.append(split.gallery, -1)[own] != split.query] = -1
     for rows, blocks in distance_blocks(features, split.query, split.gallery, metrics):
         query = split.query[rows]
         for accumulator, block in zip(accumulators, blocks):
-            accumulator.add(block, pids[query], camids[query])
+            accumulator.add(block, features.pids[query], features.camids[query], own[rows])
     return [accumulator.scores() for accumulator in accumulators]
+
+
+def evaluate_reranked(features, protocol, split, metric, options=Rerank()):
+    """The same after k-reciprocal re-ranking of all queries and gallery tracklets (:mod:`stal.rerank`).
+
+    Args:
+        metric: :class:`stal.distance.Metric`.
+    Returns:
+        :class:`stal.metrics.Scores`; its thresholds are re-ranked distances.
+    """
+    # Between equals the order decides, and tracklet lists are in the order of the pids.
+    everybody = np.random.default_rng(0).permutation(to_rerank(split))
+    distances = distance_matrix(features, everybody, everybody, metric)
+    place = np.empty(len(features.pids), np.int64)
+    place[everybody] = np.arange(len(everybody))
+    query, gallery = place[split.query], place[split.gallery]
+    accumulator = _accumulator(features, protocol, split)
+    for rows, block in reranked_blocks(distances, query, gallery, options):
+        accumulator.add(block, features.pids[split.query[rows]], features.camids[split.query[rows]])
+    return accumulator.scores()
+
+
+def to_rerank(split):
+    """The rows that re-ranking compares with one another: queries and gallery, each once."""
+    return np.union1d(split.query, split.gallery)
+
+
+def _accumulator(features, protocol, split, camera_pairs=False):
+    cameras = features.camids[to_rerank(split)] if camera_pairs else None
+    return Accumulator(features.pids[split.gallery], features.camids[split.gallery], protocol.ap, cameras=cameras)

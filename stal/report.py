@@ -1,4 +1,4 @@
-"""Results as people read them: torchreid's block, tables of per cent, CMC curves."""
+"""Results as people read them: torchreid's block, tables of per cent, camera pairs, CMC curves."""
 
 import numpy as np
 
@@ -15,10 +15,12 @@ def torchreid_block(scores):
 
 
 def more_lines(scores):
-    """What torchreid has no line for: mINP, TAR at FAR, and how many queries counted."""
-    tars = [f"TAR at FAR {far:g}: " + ("too few wrong pairs to tell" if tar is None else f"{tar:.1%}")
+    """What torchreid has no line for: mINP, TAR at FAR with its threshold, EER, and how many queries counted."""
+    tars = [f"TAR at FAR {far:g}: " + ("too few wrong pairs to tell" if tar is None else
+                                       f"{tar:.1%}, distances below {scores.threshold[far]:.6g}")
             for far, tar in sorted(scores.tar.items())]
     return "\n".join([f"mINP: {scores.mINP:.1%}", *tars,
+                      "EER: " + ("no wrong pairs" if scores.eer is None else f"{scores.eer:.1%}"),
                       f"queries: {scores.queries}, of these without a match and left out: "
                       f"{scores.queries_without_match}"])
 
@@ -30,7 +32,7 @@ def percents(scores):
 
 
 def table(columns):
-    """A table of numbers, one decimal, a dash where there is none.
+    """A table of numbers, one decimal, a dash where there is none or NaN.
 
     Args:
         columns: list of (heading, {metric: number}); the rows are the metrics of the first column.
@@ -38,7 +40,8 @@ def table(columns):
     widths = [max(len(heading), 6) for heading, _ in columns]
     lines = [" " * 12 + "  ".join(f"{heading:>{width}}" for width, (heading, _) in zip(widths, columns))]
     for metric in columns[0][1]:
-        cells = [f"{values[metric]:.1f}" if metric in values else "-" for _, values in columns]
+        numbers = [values.get(metric, np.nan) for _, values in columns]
+        cells = ["-" if np.isnan(number) else f"{number:.1f}" for number in numbers]
         label = metric.replace("rank", "Rank-")
         lines.append(f"  {label:<8}  " + "  ".join(f"{cell:>{width}}" for width, cell in zip(widths, cells)))
     return "\n".join(lines)
@@ -77,6 +80,36 @@ def tables(protocol, combined, names, scores, headings=SWITCHES):
         lines += [f"paper ({source}): {protocol.dataset}, per cent, beside this run",
                   table([(f"this {name}", values) for name, values in own] + list(published.items()))]
     return "\n".join(lines)
+
+
+def camera_pairs_block(pairs, heading):
+    """The two matrices of :class:`stal.metrics.CameraPairs` and their rule."""
+    lines = [f"camera pairs, {heading}, per cent. Rows: camid of the query; columns: camid of its matches, those of "
+             "other camids skipped; pid -1",
+             "counts as wrong, as in MARS-evaluation. In a camid's cell with itself the query is left out. Dash: no such "
+             "query"]
+    for name, matrix in (("Rank-1", pairs.rank1), ("AP", pairs.AP)):
+        lines += [name, table([(str(camid), {f"camid {row}": 100 * value for row, value in zip(pairs.cameras, column)})
+                               for camid, column in zip(pairs.cameras, matrix.T)])]
+    rank1, ap, cells = pairs.means()
+    lines.append("no query has a match under another camid" if not cells else
+                 f"cells of two camids: {cells}, their mean: Rank-1 {100 * rank1:.1f}, AP {100 * ap:.1f}")
+    return "\n".join(lines)
+
+
+def reranked_block(combined, reranked, headings, options):
+    """Scores with re-ranking beside those without.
+
+    Args:
+        combined, reranked: {switch: (mean, deviation)} as :func:`stal.metrics.mean_and_deviation` gives them.
+        headings: {switch: what to call it}.
+        options: :class:`stal.rerank.Rerank`.
+    """
+    columns = []
+    for switch, (mean, _) in reranked.items():
+        columns += [(headings[switch], percents(combined[switch][0])), ("re-ranked", percents(mean))]
+    return "\n".join([f"k-reciprocal re-ranking (k1 {options.k1}, k2 {options.k2}, lambda {options.weight:g}), per cent; "
+                      "not in the results above, and not what the paper reports", table(columns)])
 
 
 def json_values(mean, deviation, names, scores):

@@ -166,3 +166,25 @@ def test_switches_go_with_parts():
     for some in (f, only_global):
         with pytest.raises(InputError, match="no attention switch 'time'"):
             chosen_switches(some, "none,time")
+
+
+def test_mapped_features_give_the_same_distances_and_lose_no_change(tmp_path, monkeypatch):
+    f = features(count=40, width=17)
+    monkeypatch.setattr(distance, "_TILE", 7)
+    wanted = distance_matrix(f, np.arange(40), np.arange(40))
+    for mode in ("r", "c"):  # pages of the first are handed back, of the second they are the only copy
+        mapped = {}
+        for name in ("global_mean", "parts", "parts_mean"):
+            np.save(tmp_path / f"{name}.npy", getattr(f, name) if mode == "r" else 0 * getattr(f, name))
+            mapped[name] = np.load(tmp_path / f"{name}.npy", mmap_mode=mode)
+            if mode == "c":
+                mapped[name][:] = getattr(f, name)
+        np.testing.assert_array_equal(distance_matrix(replace(f, **mapped), np.arange(40), np.arange(40)), wanted)
+
+
+def test_distances_beyond_float32_are_refused():
+    f = features()
+    f.global_mean[:] *= np.float32(1e38)
+    assert np.isfinite(f.global_mean).all()
+    with pytest.raises(InputError, match="features in toy are so large that their distances overflow: check the weights"):
+        distance_matrix(f, range(12), range(12), Metric(fusion=1000))

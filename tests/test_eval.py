@@ -63,7 +63,8 @@ def test_the_block_of_perfect_features_is_torchreids(tmp_path, capsys):
 
 def test_torchreids_parser_finds_each_number_once(tmp_path, capsys):
     """The expressions of torchreid's tools/parse_test_res.py."""
-    text = run(capsys, write(tmp_path / "x", noise=1), "--protocol", "mars", "--json", tmp_path / "r.json")
+    text = run(capsys, write(tmp_path / "x", noise=1), "--protocol", "mars", "--json", tmp_path / "r.json",
+               "--camera-pairs", "--rerank")
     result = json.loads((tmp_path / "r.json").read_text())
     assert 0 < result["cmc"]["1"] < 1
     for expression, value in ((r"mAP: ([\.\deE+-]+)%", result["mAP"]),
@@ -78,15 +79,67 @@ def test_the_json_says_what_was_measured(tmp_path, capsys):
     run(capsys, write(tmp_path / "x", noise=1), "--protocol", "mars", "--json", tmp_path / "r.json",
         "--fusion", "inf")
     result = json.loads((tmp_path / "r.json").read_text())
-    assert sorted(result) == ["ap", "attention", "cmc", "cmc_curve", "feature_norm", "fusion", "mAP", "mINP",
-                              "norm", "protocol", "queries", "queries_without_match", "splits", "tar_at_far"]
+    assert sorted(result) == ["ap", "attention", "cmc", "cmc_curve", "distance_at_far", "eer", "feature_norm", "fusion",
+                              "mAP", "mINP", "norm", "protocol", "queries", "queries_without_match", "roc_curve",
+                              "splits", "tar_at_far"]
     assert (result["protocol"], result["attention"], result["fusion"], result["norm"], result["ap"]) == (
         "mars", "both", "inf", "L1", "trapezoid")
     assert (result["queries"], result["queries_without_match"]) == (24, 0)
     assert list(result["cmc"]) == ["1", "10", "20", "5"] and len(result["cmc_curve"]) == 50
     assert result["cmc"]["20"] == result["cmc_curve"][19]
     assert result["splits"]["std"] is None and len(result["splits"]["per_split"]) == 1
-    assert result["tar_at_far"]["0.0001"] is None  # 24 x 47 pairs cannot tell
+    assert result["tar_at_far"]["0.0001"] is result["distance_at_far"]["0.0001"] is None  # 24 x 46 pairs cannot tell
+    assert result["distance_at_far"]["0.001"] > 0 and 0 < result["eer"] < 1
+    assert len(result["roc_curve"]["far"]) == len(result["roc_curve"]["tar"]) == 61
+
+
+def test_camera_pairs_are_printed_and_written(tmp_path, capsys):
+    directory = write(tmp_path / "x", noise=1)
+    text = run(capsys, directory, "--protocol", "mars", "--camera-pairs", "--json", tmp_path / "r.json")
+    result = json.loads((tmp_path / "r.json").read_text())
+    pairs = result.pop("camera_pairs")
+    # One match a query, in the other camera: the one cell that is filled is the whole result.
+    assert pairs == {"cameras": [0, 1], "queries": [[0, 24], [0, 0]], "rank1": [[None, result["cmc"]["1"]], [None] * 2],
+                     "AP": [[None, result["mAP"]], [None] * 2], "mean_rank1": result["cmc"]["1"],
+                     "mean_AP": result["mAP"], "mean_cells": 1}
+    assert 0 < result["mAP"] < 1
+    assert re.search(rf"AP\n +0 +1\n  camid 0 +- +{100 * result['mAP']:.1f}\n  camid 1 +- +-\n"
+                     "cells of two camids: 1, their mean: Rank-1", text)
+    plain = run(capsys, directory, "--protocol", "mars", "--json", tmp_path / "plain.json")
+    assert "camera pairs" in text and "camera pairs" not in plain
+    assert result["splits"].pop("mean").pop("camera_pairs") == result["splits"]["per_split"][0].pop("camera_pairs")
+    without = json.loads((tmp_path / "plain.json").read_text())
+    del without["splits"]["mean"]
+    assert result == without
+
+
+@pytest.mark.parametrize("switches", [[], ["--attention", "both,none"]])
+def test_reranking_stands_apart(tmp_path, capsys, switches):
+    directory = write(tmp_path / "x", noise=1)
+    arguments = [directory, "--protocol", "mars", *switches]
+    plain = run(capsys, *arguments, "--json", tmp_path / "plain.json")
+    text = run(capsys, *arguments, "--rerank", "--json", tmp_path / "r.json")
+    before, after = text.split("k-reciprocal re-ranking (k1 20, k2 6, lambda 0.3), per cent; not in the results above")
+    sentence = ("  re-ranking N = 48 tracklets takes 9.22e-06 GB for the N x N distances and up to 5.53e-05 GB for sets of "
+                "neighbours\n")
+    assert sentence in before and before.replace(sentence, "") == plain
+    result = json.loads((tmp_path / "r.json").read_text())
+    for entry in result["switches"].values() if switches else [result]:
+        reranked = entry.pop("reranked")
+        assert (reranked["k1"], reranked["k2"], reranked["lambda"]) == (20, 6, 0.3)
+        assert reranked["mAP"] != entry["mAP"] and reranked["queries"] == entry["queries"]
+        assert f"{100 * entry['mAP']:.1f}  {100 * reranked['mAP']:9.1f}" in after
+    assert result == json.loads((tmp_path / "plain.json").read_text())
+
+
+def test_reranking_refuses_before_the_work_what_does_not_fit(tmp_path, capsys):
+    directory = write(tmp_path / "x")
+    with pytest.raises(InputError, match="N = 48 tracklets .* more than the limit of 1e-05 GB: raise --rerank-memory"):
+        main([directory, "--protocol", "mars", "--rerank", "--rerank-memory", "1e-5"])
+    assert "mAP" not in capsys.readouterr().out
+    for limit in ("nan", "0", "-1"):
+        with pytest.raises(InputError, match=f"--rerank-memory {limit} is no limit"):
+            main([directory, "--protocol", "mars", "--rerank-memory", limit])
 
 
 def test_splits_give_mean_and_deviation(tmp_path, capsys):
@@ -185,6 +238,19 @@ def test_splits_of_nets_with_other_branches_are_not_mixed(tmp_path):
         main([str(tmp_path / "split_{split}" / "f"), "--protocol", "ilids", "--splits", splits])
 
 
+@pytest.mark.parametrize("key,value,said", [("feature_norm", "L2_UNIT", "features of feature_norm L2_UNIT and .*UNNORM"),
+                                            ("attention_norm", "L2", "features trained with scores of norm L2 and .*L1")])
+def test_splits_of_nets_with_other_norms_are_not_mixed(tmp_path, capsys, key, value, said):
+    splits = write_splits(tmp_path / "splits.json", [list(range(1, 13)), list(range(13, 25))])
+    write(tmp_path / "split_0" / "f")
+    write(tmp_path / "split_1" / "f", meta={**META, key: value})
+    arguments = [str(tmp_path / "split_{split}" / "f"), "--protocol", "ilids", "--splits", splits]
+    with pytest.raises(InputError, match=f"split_1/f holds {said}"):
+        main(arguments)
+    if key == "attention_norm":  # which --norm replaces
+        main([*arguments, "--norm", "L1"])
+
+
 def test_the_norm_is_the_trained_one_unless_named(tmp_path, capsys):
     trained = write(tmp_path / "x", noise=1, meta={**META, "attention_norm": "L2"})
     other = write(tmp_path / "y", noise=1)
@@ -227,6 +293,62 @@ def test_wrong_input_ends_in_one_sentence(tmp_path):
                                text=True)
         assert ended.returncode == 1 and ended.stdout == ""
         assert ended.stderr.startswith("error: ") and said in ended.stderr and ended.stderr.count("\n") == 1
+    for path in (tmp_path, "/proc/nowhere/r"):
+        for option in ("--json", "--plot"):
+            with pytest.raises(InputError, match=f"{path}.*name a"):
+                main(["absent", "--protocol", "mars", option, str(path)])
     for arguments in (["--attention", "some"], ["--fusion", "-1"], ["--fusion", "nan"]):
         with pytest.raises(InputError):
             main([str(tmp_path / "x"), "--protocol", "mars", *arguments])
+
+
+@pytest.mark.parametrize("name,value,said", [
+    ("parts.npy", lambda array: array * np.nan, "parts.npy holds a value that is NaN.*for tracklet p01c0"),
+    ("global.npy", lambda array: array[:-1], "global.npy holds float32 .47, 8., but tracklets.csv needs .* 48 rows"),
+    ("parts_mean.npy", lambda array: array[:, :1], "parts_mean.npy holds .48, 1, 8., which does not go with parts.npy"),
+    ("attention.npy", lambda array: array.astype(float), "attention.npy holds float64")])
+def test_a_directory_whose_files_do_not_belong_together_is_refused(tmp_path, name, value, said):
+    directory = write(tmp_path / "x")
+    np.save(f"{directory}/{name}", value(np.load(f"{directory}/{name}")))
+    with pytest.raises(InputError, match=said):
+        main([directory, "--protocol", "ilids"])
+
+
+def test_data_of_one_camera_and_splits_of_another_set_are_refused_with_the_rule(tmp_path, capsys):
+    directory = write(tmp_path / "x")
+    other = write_splits(tmp_path / "other.json", [[3, 100, 101]])
+    with pytest.raises(InputError, match="split 0 tests 2 pids that .*tracklets.csv does not hold, 100, 101"):
+        main([directory, "--protocol", "ilids", "--splits", other])
+    known = write_splits(tmp_path / "known.json", [[3, 4]])
+    assert "22 pids are in neither half of the split (1, 2, 5, 6, 7 and 17 more)" in run(
+        capsys, directory, "--protocol", "ilids", "--splits", known)
+    table = tmp_path / "x" / "tracklets.csv"
+    table.write_text(re.sub(r"(p\d\dc1,\d+),1,", r"\1,0,", table.read_text()))
+    with pytest.raises(InputError, match="gallery tracklets from camid 1.*camids there: 0"):
+        main([directory, "--protocol", "ilids"])
+    with pytest.raises(InputError, match="skips gallery tracklets of the query's own camera.*camids: 0"):
+        main([directory, "--protocol", "mars"])
+
+
+def test_queries_without_a_match_are_told(tmp_path, capsys):
+    directory = write(tmp_path / "x")
+    table = tmp_path / "x" / "tracklets.csv"
+    table.write_text(re.sub(r"p0([12])c1,\d+,", r"p0\1c1,90\1,", table.read_text()))
+    text = run(capsys, directory, "--protocol", "ilids")
+    assert "queries without a match, left out of the means: 2; the gallery does not hold their pid (pids 1, 2)" in text
+    assert "queries: 24, of these without a match and left out: 2\n" in text
+
+
+def test_the_benchmark_at_the_size_of_mars_agrees_with_the_definitions(tmp_path):
+    """The program of benchmarks/ on a fiftieth of the pids."""
+    out = str(tmp_path / "r.json")
+    ended = subprocess.run([sys.executable, "benchmarks/mars_eval.py", "--scale", "0.02", "--width", "4", "--out", out],
+                           cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    with open(out, encoding="utf-8") as stream:
+        cases = json.load(stream)["cases"]
+    assert list(cases) == ["four switches", "mars-torchreid", "one metric", "re-ranking"]
+    for case in ("one metric", "mars-torchreid"):
+        assert 0 < cases[case]["mAP"] < 1 and cases[case]["largest_difference_from_the_definition"] < 1e-6
+        assert f"{case} " in ended.stdout
+    assert all(case["peak_GB"] > 0.01 and case["seconds"] > 0 for case in cases.values())

@@ -7,6 +7,7 @@ import pytest
 
 from data_prep import ilids_vid, synthetic
 from stal.errors import InputError
+from stal.features import read_features
 from tools import experiment
 from tools.experiment import Dataset
 
@@ -69,6 +70,18 @@ def test_variants_and_polluted_frames_are_runs_of_their_own(tiny, tmp_path):
     run(tmp_path, "fig6", "--iterations", "2")
     rows = results(tmp_path, "fig6")["rows"]
     assert set(rows) == {"PGB", "PLB", "GB", "LB", "STAL without RAN", "STAL"}
+
+
+def test_a_net_is_tested_on_another_data_set(tiny, tmp_path, tmp_path_factory, monkeypatch):
+    other = tmp_path_factory.mktemp("prid") / "prid"
+    synthetic.main(["--root", str(other), "--layout", "prid2011", "--identities", "6", "--length", "27", "28",
+                    "--workers", "1"])
+    monkeypatch.setitem(experiment.DATASETS, "prid", experiment.DATASETS["prid"]._replace(root=str(other)))
+    run(tmp_path, "table6", "--iterations", "2", "--test-dataset", "prid")
+    found = results(tmp_path, "table6")["rows"]
+    assert set(found) == {"STAL", "QAN-style"} and found["STAL"]["queries"] == 3
+    lists = read_features(tmp_path / "synthetic/runs/stal_2it/split0/features_prid").names
+    assert all(name.startswith("cam_") for name in lists)
 
 
 def test_a_plan_trains_nothing(tiny, tmp_path, capsys):

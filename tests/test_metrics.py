@@ -1,18 +1,24 @@
 """The metrics against loops that follow the published evaluation codes, and against hand-worked cases."""
 
+import importlib.util
+import os
+
 import numpy as np
 import pytest
 
 from stal.errors import InputError
-from stal.metrics import Accumulator, mean_and_deviation, rank_gallery
+from stal.metrics import CURVE_FARS, FARS, Accumulator, mean_and_deviation, rank_gallery
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-def score(distances, q_pids, q_camids, g_pids, g_camids, ap="trapezoid", step=None, max_rank=50):
-    accumulator = Accumulator(np.array(g_pids), np.array(g_camids), ap, max_rank)
+def score(distances, q_pids, q_camids, g_pids, g_camids, ap="trapezoid", step=None, max_rank=50, cameras=None,
+          own=None):
+    accumulator = Accumulator(np.array(g_pids), np.array(g_camids), ap, max_rank, cameras)
     q_pids, q_camids, distances = np.array(q_pids), np.array(q_camids), np.array(distances, np.float32)
     for start in range(0, len(q_pids), step or len(q_pids)):
         rows = slice(start, start + (step or len(q_pids)))
-        accumulator.add(distances[rows], q_pids[rows], q_camids[rows])
+        accumulator.add(distances[rows], q_pids[rows], q_camids[rows], own and np.array(own)[rows])
     return accumulator.scores()
 
 
@@ -170,6 +176,168 @@ def test_roc_is_the_threshold_at_a_share_of_wrong_pairs():
         at_least, at_most = first_refused * (1 - 2 / 4096), first_refused
         assert (matches < at_least).mean() <= found.tar[far] <= (matches < at_most).mean()
     assert 0 < found.tar[1e-4] < found.tar[1e-3] < found.tar[1e-2] < 1
+
+
+def test_the_thresholds_do_what_is_said_of_them():
+    q_pids, q_camids, g_pids, g_camids = labels(1, 2000)
+    rng = np.random.default_rng(3)
+    same = q_pids[:, None] == g_pids
+    distances = np.float32(rng.gamma(9, 1, same.shape) + np.where(same, 0, 4))
+    matches, wrong = distances[same & (g_camids != 0)], distances[~same & (g_pids != -1)]
+    found = score(distances, q_pids, q_camids, g_pids, g_camids)
+    for far in FARS:
+        assert found.tar[far] == (matches < found.threshold[far]).mean()
+        assert (wrong < found.threshold[far]).mean() <= far < (wrong < found.threshold[far] * (1 + 2 / 4096)).mean()
+    assert score(distances[:, :70], q_pids, q_camids, g_pids[:70], g_camids[:70]).threshold[1e-4] is None
+
+
+def test_the_curve_holds_the_same_points_and_no_more_than_61():
+    q_pids, q_camids, g_pids, g_camids = labels(1, 2000)
+    distances = np.random.default_rng(4).gamma(9, 1, (30, 2000)) + 3 * (q_pids[:, None] != g_pids)
+    found = score(distances, q_pids, q_camids, g_pids, g_camids)
+    assert len(CURVE_FARS) == len(found.curve) == 61 and (CURVE_FARS[0], CURVE_FARS[-1]) == (1e-6, 1)
+    curve = dict(zip(CURVE_FARS, found.curve))
+    assert {far: curve[far] for far in FARS} == found.tar
+    wrong = np.sum((q_pids[:, None] != g_pids) & (g_pids != -1))
+    assert [tar is None for tar in found.curve] == [far * wrong < 1 for far in CURVE_FARS]
+    known = [tar for tar in found.curve if tar is not None]
+    assert known == sorted(known) and known[0] < known[-1] == 1
+    assert found.values()["roc_curve"] == {"far": list(CURVE_FARS), "tar": list(found.curve)}
+
+
+def test_equal_error_rate_by_hand():
+    labels = [1], [0], [1, 1, 2, 3, 4, 5], [1] * 6
+    # Wrong at 2, 4, 5, 6. Below 2: FAR 0, 1/2 missed. Below 3: 1/4, 1/2. Below 4: 1/4, none. They cross at 1/4.
+    assert score([[1, 3, 2, 4, 5, 6]], *labels).eer == pytest.approx(1 / 4)
+    # All equal: half way from (0, 1) to (1, 0).
+    assert score([[1, 1, 1, 1, 1, 1]], *labels).eer == pytest.approx(1 / 2)
+    assert score([[1, 1, 2, 2, 2, 2]], *labels).eer == 0
+    assert score([[2, 2, 1, 1, 1, 1]], *labels).eer == 1
+    assert score([[1]], [1], [0], [1], [1]).eer is None
+
+
+@pytest.mark.parametrize("apart", [0, 2, 6])
+def test_equal_error_rate_is_where_the_errors_meet(apart):
+    q_pids, q_camids, g_pids, g_camids = labels(1, 2000)
+    rng = np.random.default_rng(5)
+    same = q_pids[:, None] == g_pids
+    distances = np.float32(rng.gamma(9, 1, same.shape) + np.where(same, 0, apart))
+    matches, wrong = distances[same & (g_camids != 0)], distances[~same & (g_pids != -1)]
+    errors = [((wrong < at).mean(), (matches >= at).mean()) for at in np.unique(matches)]
+    wanted = max(min(far, miss) for far, miss in errors)
+    found = score(distances, q_pids, q_camids, g_pids, g_camids).eer
+    assert found == pytest.approx(wanted, abs=1.5 / len(matches))
+
+
+def slow_camera_pairs(row, pid, camid, g_pids, g_camids, own, cameras, ap):
+    """{camera: (hit at once, AP)} of a query, as MARS-evaluation walks down its ranked list once a camera."""
+    cells = {}
+    for camera in cameras:
+        good = {g for g in range(len(row)) if g_pids[g] == pid and g_camids[g] == camera and g != own and pid != -1}
+        skipped = {g for g in range(len(row)) if g_pids[g] == pid and pid != -1} - good
+        ranked = [g in good for g in sorted(range(len(row)), key=lambda g: (row[g], g in good)) if g not in skipped]
+        if good:
+            found, area, old = 0, 0.0, 1.0
+            for rank, hit in enumerate(ranked):
+                found += hit
+                precision = found / (rank + 1)
+                if hit:
+                    area += ((old + precision) / 2 if ap == "trapezoid" else precision) / len(good)
+                old = precision
+            cells[camera] = ranked[0], area
+    return cells
+
+
+@pytest.mark.parametrize("ap", ["trapezoid", "rectangular"])
+@pytest.mark.parametrize("seed", range(10))
+def test_camera_pairs_agree_with_the_loop(seed, ap):
+    rng = np.random.default_rng(seed)
+    g_pids, g_camids = rng.integers(-1, 5, 40), rng.integers(0, 3, 40) * 2
+    own = rng.permutation(40)[:15]  # the gallery holds the queries, as that of MARS does
+    own[::5] = -1
+    q_pids = np.where(own >= 0, g_pids[own], rng.integers(-1, 6, 15))
+    q_camids = np.where(own >= 0, g_camids[own], rng.integers(0, 3, 15) * 2)
+    distances = rng.integers(0, 30, (15, 40)) / 8
+    cells = {}
+    for row, pid, camid, itself in zip(distances, q_pids, q_camids, own):
+        for other, values in slow_camera_pairs(row, pid, camid, g_pids, g_camids, itself, (0, 2, 4), ap).items():
+            cells.setdefault((camid // 2, other // 2), []).append(values)
+    found = score(distances, q_pids, q_camids, g_pids, g_camids, ap, 4, cameras=[0, 2, 4, 4], own=own.tolist()).pairs
+    assert found.cameras.tolist() == [0, 2, 4]
+    for a in range(3):
+        for b in range(3):
+            values = cells.get((a, b), [])
+            assert found.queries[a, b] == len(values)
+            np.testing.assert_allclose([found.rank1[a, b], found.AP[a, b]],
+                                       np.mean(values, axis=0) if values else [np.nan] * 2, atol=1e-12)
+    off_diagonal = [(found.rank1[a, b], found.AP[a, b]) for a, b in cells if a != b]
+    assert found.means() == pytest.approx((*np.mean(off_diagonal, axis=0), len(off_diagonal)), abs=1e-12)
+
+
+def test_camera_pairs_by_hand():
+    #       itself  same camera  other  other  third  wrong  junk
+    pids = [7, 7, 7, 7, 7, 8, -1]
+    camids = [0, 0, 1, 1, 2, 1, 1]
+    found = score([[0, 3, 2, 6, 5, 4, 1]], [7], [0], pids, camids, "rectangular", cameras=camids, own=[0])
+    pairs = found.pairs.values()
+    # Junk at 1 counts as wrong, the query and the other cameras do not count. Camera 0: 3 behind 1. Camera 1: 2 behind
+    # 1, 6 behind 1, 2, 4. Camera 2: 5 behind 1, 4.
+    assert pairs["AP"] == [[1 / 2, (1 / 2 + 2 / 4) / 2, 1 / 3], [None] * 3, [None] * 3]
+    assert pairs["rank1"] == [[0, 0, 0], [None] * 3, [None] * 3]
+    assert pairs["queries"] == [[1, 1, 1], [0] * 3, [0] * 3]
+    assert (pairs["mean_rank1"], pairs["mean_AP"], pairs["mean_cells"]) == (0, pytest.approx((1 / 2 + 1 / 3) / 2), 2)
+    assert found.cmc[0] == 1  # where junk is skipped
+    assert score([[0, 3, 2, 6, 5, 4, 1]], [7], [0], pids, camids).pairs is None
+
+
+def test_camera_pairs_over_splits_are_laid_over_one_another():
+    one = score([[1, 2]], [1], [0], [1, 2], [3, 3], cameras=[0, 3])
+    two = score([[2, 1, 3], [2, 1, 1]], [1, 1], [0, 1], [1, 2, 1], [1, 1, 3], cameras=[0, 1, 3])
+    mean, deviation = mean_and_deviation([one, two])
+    assert mean.pairs.cameras.tolist() == [0, 1, 3] and deviation.pairs is None
+    assert mean.pairs.values()["rank1"] == [[None, None, 0.5], [None, None, None], [None, None, None]]
+    assert mean.pairs.queries.tolist() == [[0, 1, 2], [0, 1, 1], [0, 0, 0]]
+    assert mean.pairs.means() == (0.5, mean.pairs.AP[0, 2], 1)
+    assert deviation.eer == pytest.approx(np.std([one.eer, two.eer], ddof=1))
+    assert len(mean.curve) == 61 and mean.curve[-1] == 1 and mean.threshold == {far: None for far in FARS}
+
+
+@pytest.fixture(scope="module")
+def mars_eval():
+    spec = importlib.util.spec_from_file_location("mars_eval", os.path.join(ROOT, "benchmarks", "mars_eval.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_benchmarks_labels_have_the_published_counts_of_mars(mars_eval):
+    pids, camids, query = mars_eval.mars_labels()
+    assert (len(pids), np.sum(pids == -1), np.sum(pids == 0), len(set(pids))) == (12180, 870, 3248, 636)
+    assert (query.sum(), len(set(pids[query])), pids[query].min() > 0) == (1980, 626, True)
+    assert np.bincount(camids[query]).tolist() == [524, 456, 319, 191, 384, 106]
+    assert len(set(zip(pids[query], camids[query]))) == 1980  # one a pid and camera
+    kept = ~query & (pids != -1)
+    assert (kept.sum(), len(set(pids[kept]))) == (9330, 621)
+    assert min(np.sum((pids == pid) & (camids != camid)) for pid, camid in zip(pids[query], camids[query])) == 1
+
+
+@pytest.mark.parametrize("reading,ap,without", [("official", "trapezoid", 0), ("torchreids", "rectangular", 140)])
+def test_at_the_size_of_mars_the_metrics_are_the_definitions(mars_eval, reading, ap, without):
+    pids, camids, query = mars_eval.mars_labels()
+    asked = np.flatnonzero(query)
+    gallery = np.arange(len(pids)) if reading == "official" else np.flatnonzero(~query & (pids != -1))
+    rng = np.random.default_rng(6)
+    accumulator, rows = Accumulator(pids[gallery], camids[gallery], ap), []
+    for some in np.array_split(asked, 20):
+        distances = rng.gamma(9, 1, (len(some), len(gallery))).astype(np.float32)
+        distances += 6 * (pids[some][:, None] != pids[gallery])
+        accumulator.add(distances, pids[some], camids[some])
+        rows += [(row, one) for row, one in zip(some, distances)]
+    wanted = mars_eval.straightforward(getattr(mars_eval, reading), rows, pids, camids, gallery)
+    found = accumulator.scores()
+    assert 0.1 < found.mAP < 0.9 and (wanted["queries"], wanted["queries_without_match"]) == (1980, without)
+    assert mars_eval.difference({**found.values(), "queries": found.queries,
+                                 "queries_without_match": found.queries_without_match}, wanted) < 1e-6
 
 
 def test_a_share_of_exactly_one_wrong_pair_accepts_it():
