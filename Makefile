@@ -42,6 +42,6 @@ nets: caffe
 image:
 	docker build -t stal --build-arg DEVICE=cpu .
 
-# Removes what this project's commands wrote into the checkout, but no data and no trained weights.
+# Removes what is built in the checkout. Data, trained weights and results (data/, snapshots/, out/) stay.
 clean:
-	rm -rf .venv out build *.egg-info
+	rm -rf .venv build *.egg-info

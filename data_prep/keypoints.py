@@ -205,6 +205,8 @@ def read_coco(path, images_path=None):
         if number in entries:
             raise InputError(f"{images_path} has the image id {number} twice: write it anew")
         size = (image.get("width"), image.get("height"))
+        if not all(side is None or type(side) is int for side in size):
+            raise InputError(f"{images_path} gives the image {number} the size {size[0]!r} x {size[1]!r}: write integers")
         entries[number] = Entry(_field(image, "file_name", images_path, str), images_path, [],
                                 None if None in size else size)
     if not entries:

@@ -14,7 +14,8 @@ check   says for each layer what caffe train -weights would do: copied; random s
 init    writes a weights file for the whole net: what check copies, and with --parts copy also each part net's blocks,
         from the trunk's blocks of which they are copies. Layers of another shape outside the trunk are left out.
 export  FILE.caffemodel -> .npz: one float32 array a blob, under the key LAYER:NUMBER.
-import  .npz -> .caffemodel for a net. There and back, the values stay the same bit by bit.
+import  .npz -> .caffemodel for a net. There and back, the values stay the same bit by bit. Give the training net: a
+        .caffemodel holds it too, and extraction reads from it how frames were prepared.
 convert a PyTorch state dict (.npz or .safetensors) -> .caffemodel, for the net that it says:
 
     python data_prep/weights.py convert --from torchvision-resnet50 resnet50.npz data/weights/resnet50.caffemodel
@@ -131,10 +132,11 @@ def _export(args):
 
 def _import(args):
     from data_prep.pretrained import caffemodel, matching, net_shapes
+    from stal.caffe_net import read_prototxt
     blobs = arrays.read_blobs(args.arrays)
     shapes = net_shapes.read(args.net)
     layers = matching.place(shapes, blobs, args.arrays, args.net)
-    caffemodel.write(args.out, shapes.name, layers)
+    caffemodel.write(args.out, shapes.name, layers, read_prototxt(args.net))
     print(f"{args.out}: {len(layers)} of the {len(shapes.params)} layers with parameters of {args.net}")
 
 

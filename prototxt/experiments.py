@@ -87,13 +87,12 @@ VARIANTS = {
     "tsn": Variant("Inception-BN for the weights of PyTorch's bninception (TSN) and their mean",
                    dict(backbone="tsn", mean=(104, 117, 128)), deploy="tsn"),
     "pose_argmax": Variant("section III-B: pose net in the graph, arg-max and ROI pooling, as printed",
-                           dict(pose="ARG_MAX", pose_lr_mult=0.02), deploy="pose_argmax"),
+                           dict(pose="ARG_MAX", pose_lr_mult=0), deploy="pose_argmax"),
     "pose_soft": Variant("section III-B: pose net in the graph, refined through soft-argmax and ROIAlign",
                          dict(pose="SOFT", roi="ROIAlign", pose_lr_mult=0.02), deploy="pose_soft"),
-    **{f"global_{size}": Variant(f"Fig. 9: global embedding {size}", dict(global_embedding=size), deploy=f"global_{size}")
-       for size in (128, 256, 512, 2048)},
-    **{f"local_{size}": Variant(f"Fig. 9: local embedding {size}", dict(local_embedding=size), deploy=f"local_{size}")
-       for size in (128, 256, 512, 2048)},
+    **{f"embedding_{branch}_{size}": Variant(f"Fig. 9: {branch} embedding {size}", {f"{branch}_embedding": size},
+                                             deploy=f"embedding_{branch}_{size}")
+       for branch in ("global", "local") for size in (128, 256, 512, 2048)},
     **{f"margin_global_{margin}": Variant(f"Fig. 10: m_g = {margin}", dict(margin_global=margin))
        for margin in (0.4, 0.8, 1.6, 2.0)},
     **{f"margin_local_{margin}": Variant(f"Fig. 10: m_l = {margin}", dict(margin_local=margin))
@@ -111,7 +110,7 @@ POSE = {
     "pose_mpii": Experiment(
         "pose_mpii", "pose", Options(name="pose_mpii", data="data/mpii", height=256, width=256, aspect=1.0, frames=1,
                                      batch_identities=16, videos=1),
-        SolverOptions(265000, 10000, base_lr=0.00002, weight_decay=0.0005), "deploy_pose",
+        SolverOptions(265000, 10000, base_lr=0.00002), "deploy_pose_mpii",
         "section III-B: pre-training of the pose net on MPII"),
     "pose_demo": Experiment(
         "pose_demo", "pose", replace(DATASETS["demo"][0], name="pose_demo", frames=1, videos=1, batch_identities=16),

@@ -21,7 +21,7 @@ from google.protobuf import text_format
 from prototxt import experiments
 from prototxt.nets import pose, qan, stal
 from prototxt.nets.solver import solver
-from stal.errors import run
+from stal.errors import InputError, run
 from stal.files import replacing
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -70,19 +70,24 @@ def files(only=None, identities=None, twins=False, folder="prototxt"):
         # Data sets, and variants that differ in training only, share one net for deployment: named after the file.
         shared = experiment.deploy.replace("deploy", "stal", 1)
         result[f"{experiment.deploy}.prototxt"] = text(kind.deploy_net(replace(options, name=shared)))
+        if options.pose:  # the pose net alone, for the same frames
+            alone = "deploy_demo_pose" if experiment.deploy.startswith("deploy_demo") else "deploy_pose"
+            result[f"{alone}.prototxt"] = text(pose.deploy_net(replace(options, name=alone.replace("deploy", "stal", 1),
+                                                                       pose="ARG_MAX", pose_lr_mult=1.0)))
         result[f"solver_{name}.prototxt"] = text(
             solver(f"{folder}/train_{name}.prototxt", f"snapshots/{name}", experiment.solver))
     return result
 
 
 def table():
-    """The list of experiments as Markdown: name, what it serves, whether its files are committed. DATA is any data set."""
-    rows = ["| experiment | serves | files |", "|---|---|---|"]
+    """The list of experiments as Markdown: name, what it serves, which are committed, its net for deployment."""
+    rows = ["| experiment | serves | committed | net for deployment |", "|---|---|---|---|"]
     for variant, entry in experiments.VARIANTS.items():
         names = ["_".join(filter(None, (data, variant))) for data in experiments.DATASETS]
         committed = ", ".join(f"`{name}`" for name in names if name in experiments.COMMITTED) or "on request"
-        rows.append(f"| `{'_'.join(filter(None, ('DATA', variant)))}` | {entry.serves} | {committed} |")
-    rows += [f"| `{name}` | {entry.serves} | `{name}` |" for name, entry in experiments.POSE.items()]
+        deploy = "_".join(filter(None, ("deploy", entry.deploy)))
+        rows.append(f"| `{'_'.join(filter(None, ('DATA', variant)))}` | {entry.serves} | {committed} | `{deploy}` |")
+    rows += [f"| `{name}` | {entry.serves} | `{name}` | `{entry.deploy}` |" for name, entry in experiments.POSE.items()]
     return "\n".join(rows)
 
 
@@ -93,11 +98,22 @@ def check(folder=HERE):
     for name in sorted(wanted.keys() | {os.path.basename(path) for path in glob.glob(os.path.join(folder, "*.prototxt"))}):
         path = os.path.join(folder, name)
         if name not in wanted:
+            wanted |= _on_request(name)
+        if name not in wanted:
             diff.append(f"{path} is written by no experiment: remove it\n")
             continue
         found = open(path).read() if os.path.exists(path) else ""
         diff += difflib.unified_diff(found.splitlines(True), wanted.get(name, "").splitlines(True), path, "generated")
     return "".join(diff)
+
+
+def _on_request(name):
+    """The files of an experiment that is not committed, if the file ``name`` is one of them, or {}."""
+    stem = name.removesuffix(".prototxt")
+    for experiment in map(experiments.experiment, experiments.names()):
+        if stem in (f"train_{experiment.name}", f"solver_{experiment.name}", experiment.deploy):
+            return files(experiment.name)
+    return {}
 
 
 def main(argv=None):
@@ -109,6 +125,8 @@ def main(argv=None):
     parser.add_argument("--twins", action="store_true", help="Python layers instead of C++ ones")
     parser.add_argument("--out", default="prototxt", help="folder to write into, relative to the repository's root")
     options = parser.parse_args(argv)
+    if options.identities is not None and options.identities < 1:
+        raise InputError(f"--identities {options.identities} must be at least 1")
     if options.list:
         print(f"DATA is one of {', '.join(experiments.DATASETS)}.\n\n{table()}")
         return 0

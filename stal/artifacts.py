@@ -43,7 +43,19 @@ class Artifact:
     curves: tuple = ()         # of (name, ((x, Row), ...)), for curve; x None: the net's own size
     xlabel: str = ""
     source: str = ""           # of the paper's numbers: III ... VII or Fig.11
+    measured_on: str = ""      # what the paper measured them on: DATASET, or DATASET->TEST_DATASET
     datasets: tuple = ("ilids", "prid", "mars", "synthetic")
+
+    def sized(self, own):
+        """The same with numbers where a curve has x None: the size of the net itself, ``own`` {curve: size} or 1024.
+
+        A variant of that very size is left out.
+        """
+        curves = []
+        for name, points in self.curves:
+            size = own.get(name, 1024)
+            curves.append((name, tuple((size if x is None else x, row) for x, row in points if x != size)))
+        return replace(self, curves=tuple(curves))
 
     def all_rows(self):
         """Every row."""
@@ -57,8 +69,8 @@ _COMPARISON = (Row("STAL", paper="STAL"), Row("Baseline", attention="none", pape
 
 
 def _embedding(branch):
-    points = [(size, Row(f"{branch} {size}", f"{branch}_{size}")) for size in (128, 256, 512)]
-    return (f"{branch} embedding", (*points, (None, Row("own size")), (2048, Row(f"{branch} 2048", f"{branch}_2048"))))
+    points = [(size, Row(f"{branch} {size}", f"embedding_{branch}_{size}")) for size in (128, 256, 512, 2048)]
+    return (f"{branch} embedding", (*points, (None, Row("the net itself"))))
 
 
 def _margin(branch, own):
@@ -68,15 +80,18 @@ def _margin(branch, own):
 
 
 ARTIFACTS = {
-    "table3": Artifact("Table III: iLIDS-VID", "cmc", _COMPARISON, source="III", datasets=("ilids", "synthetic")),
-    "table4": Artifact("Table IV: PRID-2011", "cmc", _COMPARISON, source="IV", datasets=("prid", "synthetic")),
+    "table3": Artifact("Table III: iLIDS-VID", "cmc", _COMPARISON, source="III", measured_on="ilids",
+                       datasets=("ilids", "synthetic")),
+    "table4": Artifact("Table IV: PRID-2011", "cmc", _COMPARISON, source="IV", measured_on="prid",
+                       datasets=("prid", "synthetic")),
     "table5": Artifact("Table V: MARS", "cmc", (*_COMPARISON, Row("STAL + ResNet50", "resnet50", paper="STAL+ResNet50")),
-                       source="V", datasets=("mars", "synthetic")),
+                       source="V", measured_on="mars", datasets=("mars", "synthetic")),
     "table6": Artifact("Table VI: trained on one data set, tested on another", "cmc",
-                       (Row("STAL", paper="STAL"), Row("QAN-style", "qan", "temporal", 0, paper="QAN")), source="VI"),
+                       (Row("STAL", paper="STAL"), Row("QAN-style", "qan", "temporal", 0, paper="QAN")),
+                       source="VI", measured_on="ilids->prid"),
     "table7": Artifact("Table VII: polluted frames", "cmc", tuple(row._replace(polluted=True) for row in (
         Row("Baseline", attention="none", paper="Baseline"), Row("QAN-style", "qan", "temporal", 0, paper="QAN"),
-        Row("STAL", paper="STAL"))), source="VII", datasets=("ilids", "synthetic")),
+        Row("STAL", paper="STAL"))), source="VII", measured_on="ilids", datasets=("ilids", "synthetic")),
     "fig5": Artifact("Fig. 5: attention models", "cmc", _SWITCHES),
     "occluders": Artifact(
         "Fig. 5's models where occluders move, and where they hide a part throughout", "cmc",
@@ -95,14 +110,14 @@ ARTIFACTS = {
     "fig10": Artifact("Fig. 10: margins of the triplet loss", "curve", xlabel="margin",
                       curves=(_margin("global", 1.2), _margin("local", 0.8))),
     "fig11": Artifact("Fig. 11: frames of probe and gallery", "lengths", (Row("STAL"),), source="Fig.11",
-                      datasets=("ilids", "synthetic")),
+                      measured_on="ilids", datasets=("ilids", "synthetic")),
 }
 
 
 def get_artifact(name):
     """The :class:`Artifact` of a name; InputError if there is none."""
     if name not in ARTIFACTS:
-        raise InputError(f"there is no experiment {name!r}: choose from {', '.join(ARTIFACTS)}")
+        raise InputError(f"there is no table or figure {name!r}: choose from {', '.join(ARTIFACTS)}")
     return ARTIFACTS[name]
 
 

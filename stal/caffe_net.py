@@ -1,6 +1,7 @@
 """The one module of stal/ that imports caffe: deploy nets with weights, run on frames.
 
-Caffe ends the process when a file is wrong; everything is checked here before Caffe sees it.
+Caffe ends the process when a file is wrong. What can be checked before it sees the files is checked here; a net that does
+not fit together is left to Caffe's own message.
 """
 
 import json

@@ -65,7 +65,7 @@ def extract(net, net_path, weights_path, list_path, root, out, joints=None, batc
     meta = {"net": os.fspath(net_path), "weights": os.fspath(weights_path), "weights_sha256": file_sha256(weights_path),
             "list": os.fspath(list_path), "list_sha256": file_sha256(list_path),
             "joints_sha256": joints_file and file_sha256(joints_file),
-            "commit": _commit(), **net.recipe._asdict()}
+            "commit": commit(), **net.recipe._asdict()}
     with FeatureWriter(out, tracklets, parts=net.parts, global_width=net.global_width, part_width=net.part_width,
                        meta=meta, frames=keep_frames) as writer:
         first = writer.done()
@@ -153,7 +153,7 @@ def file_sha256(path):
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _commit():
+def commit():
     """The repository's commit, "-dirty" behind it if files differ; "unknown" outside a repository."""
     here = os.path.dirname(os.path.abspath(__file__))
     try:

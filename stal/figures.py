@@ -12,22 +12,29 @@ from stal.paper_numbers import read_paper_numbers
 
 def markdown(artifact, result):
     """The result as Markdown, the paper's numbers beside it where it has any."""
-    lines = [f"# {artifact.title}", "", f"{result['splits']} split(s); per cent."]
+    paper = measured_on(result) == artifact.measured_on  # the same data: only then do the paper's numbers stand beside
+    lines = [f"# {artifact.title}", "", f"Measured on {measured_on(result)}, {result['splits']} split(s); per cent."]
+    if artifact.source and not paper:
+        lines.append(f"The paper's numbers are of {artifact.measured_on}: no comparison.")
     if result["kind"] == "lengths":
-        lines += ["", "rank-1; rows: frames of the probe, columns: of the gallery; the paper's in brackets.", ""]
-        lines += _grid(result)
+        lines += ["", "rank-1; rows: frames of the probe, columns: of the gallery" + "; in brackets the paper's" * paper, ""]
+        lines += _grid(result, paper)
     elif result["kind"] == "curve":
         for name, points in result["curves"].items():
             lines += ["", f"{name}:", "", f"| {artifact.xlabel} | " + " | ".join(f"{x:g}" for x, _ in points) + " |",
                       "|---" * (len(points) + 1) + "|",
                       "| rank-1 | " + " | ".join(f"{100 * y:.1f}" for _, y in points) + " |"]
     else:
-        lines += ["", *_rows(artifact, result)]
+        lines += ["", *_rows(artifact, result, paper_rows(artifact) if paper else {})]
     return "\n".join(lines) + "\n"
 
 
-def _rows(artifact, result):
-    paper = paper_rows(artifact)
+def measured_on(result):
+    """DATASET, or DATASET->TEST_DATASET."""
+    return "->".join(filter(None, (result["dataset"], result["test_dataset"])))
+
+
+def _rows(artifact, result, paper):
     metrics = [f"rank{rank}" for rank in RANKS] + ["mAP"]
     heading = [f"Rank-{rank}" for rank in RANKS] + ["mAP"]
     lines = ["| | " + " | ".join(heading) + (" | paper: " + " | paper: ".join(heading) if paper else "") + " |",
@@ -63,11 +70,12 @@ def paper_grid():
     return grid
 
 
-def _grid(result):
+def _grid(result, beside):
     names, paper = [str(length) for length in result["lengths"]], paper_grid()
     lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for probe, row in zip(names, result["rank1"]):
-        cells = [f"{100 * value:.0f} ({paper[probe, gallery]:.0f})" for gallery, value in zip(names, row)]
+        cells = [f"{100 * value:.0f}" + (f" ({paper[probe, gallery]:.0f})" if beside else "")
+                 for gallery, value in zip(names, row)]
         lines.append(f"| {probe} | " + " | ".join(cells) + " |")
     return lines
 
@@ -78,7 +86,7 @@ def draw(prefix, artifact, result):
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4.5), layout="constrained")
-    axes = figure.add_subplot(title=artifact.title)
+    axes = figure.add_subplot(title=f"{artifact.title}\n({measured_on(result)})")
     rows = {"lengths": _draw_grid, "curve": _draw_curves, "cmc": _draw_cmc}[result["kind"]](axes, artifact, result)
     with replacing(f"{prefix}.png", "wb") as stream:
         FigureCanvasAgg(figure).print_png(stream, metadata={"Software": None})

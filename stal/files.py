@@ -4,18 +4,28 @@ import contextlib
 import json
 import os
 
+from stal.errors import InputError
+
 
 @contextlib.contextmanager
 def replacing(path, mode="w", **options):
-    """Opens a file beside ``path`` for writing; renames it over ``path`` when the block ends without an error."""
+    """Opens a file beside ``path`` for writing; renames it over ``path`` when the block ends without an error.
+
+    Raises:
+        InputError: the place cannot be written to.
+    """
     path = os.fspath(path)
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     beside = f"{path}.part.{os.getpid()}"
     if "b" not in mode:
         options.setdefault("encoding", "utf-8")
         options.setdefault("newline", "\n")
     try:
-        with open(beside, mode, **options) as stream:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        stream = open(beside, mode, **options)
+    except OSError as error:
+        raise InputError(f"cannot write {path} ({error.strerror}): name another place") from None
+    try:
+        with stream:
             yield stream
         os.replace(beside, path)
     except BaseException:

@@ -117,7 +117,7 @@ def read_joints(path, tracklets):
     Returns:
         (F, 14, 3) float32, F the number of frames of all ``tracklets``.
     Raises:
-        InputError: no such file, no .npy file, another shape, or cut short.
+        InputError: no such file, no .npy file, another shape, cut short, or a number that is not finite.
     """
     wanted = (sum(len(tracklet.frames) for tracklet in tracklets), JOINTS, 3)
     try:
@@ -129,4 +129,6 @@ def read_joints(path, tracklets):
     if joints.shape != wanted or joints.dtype != np.float32:
         raise InputError(f"{path} holds {joints.dtype} {joints.shape}, but its list needs float32 {wanted}: "
                          "write both anew with data_prep/")
+    if not np.isfinite(joints).all():
+        raise InputError(f"{path} holds a joint that is not finite: write it anew with data_prep/")
     return joints

@@ -40,8 +40,16 @@ def test_every_row_is_of_a_variant_and_a_switch_that_there_are():
         assert artifact.all_rows() and set(artifact.datasets) <= {"ilids", "prid", "mars", "synthetic"}
         for row in artifact.all_rows():
             assert row.variant in VARIANTS and row.attention in ("none", "temporal", "spatial", "both")
-    with pytest.raises(InputError, match="there is no experiment 'fig4': choose from table3"):
+    with pytest.raises(InputError, match="there is no table or figure 'fig4': choose from table3"):
         artifacts.get_artifact("fig4")
+
+
+def test_a_curve_has_the_size_of_the_net_itself_once():
+    curves = dict(ARTIFACTS["fig9"].sized({"global embedding": 128, "local embedding": 64}).curves)
+    assert sorted(x for x, _ in curves["global embedding"]) == [128, 256, 512, 2048]
+    assert {row.variant for x, row in curves["global embedding"] if x == 128} == {""}
+    assert sorted(x for x, _ in curves["local embedding"]) == [64, 128, 256, 512, 2048]
+    assert sorted(x for x, _ in dict(ARTIFACTS["fig9"].sized({}).curves)["local embedding"]) == [128, 256, 512, 1024, 2048]
 
 
 def test_papers_names_are_those_of_its_numbers():
@@ -105,11 +113,12 @@ def values(rank1, std=None):
             "rank1_std": std}
 
 
+OF_PAPER = {"dataset": "ilids", "test_dataset": None}
 RESULTS = {
-    "table3": {"kind": "cmc", "splits": 10, "rows": {row.label: values(0.3 + k / 10, 0.02)
+    "table3": {**OF_PAPER, "kind": "cmc", "splits": 10, "rows": {row.label: values(0.3 + k / 10, 0.02)
                                                      for k, row in enumerate(ARTIFACTS["table3"].rows)}},
-    "fig8": {"kind": "curve", "splits": 1, "curves": {"STAL": [[0.0, 0.25], [0.5, 0.5]]}},
-    "fig11": {"kind": "lengths", "splits": 1, "lengths": [1, "all"], "rank1": [[0.1, 0.2], [0.3, 0.4]]},
+    "fig8": {**OF_PAPER, "kind": "curve", "splits": 1, "curves": {"STAL": [[0.0, 0.25], [0.5, 0.5]]}},
+    "fig11": {**OF_PAPER, "kind": "lengths", "splits": 1, "lengths": [1, "all"], "rank1": [[0.1, 0.2], [0.3, 0.4]]},
 }
 
 
@@ -122,6 +131,9 @@ def test_results_are_written_beside_the_papers(name, lines, tmp_path):
     text = figures.markdown(ARTIFACTS[name], RESULTS[name])
     for line in lines:
         assert line in text.splitlines()
+    elsewhere = figures.markdown(ARTIFACTS[name], {**RESULTS[name], "dataset": "synthetic"})
+    assert "Measured on synthetic, " in elsewhere and ("no comparison" in elsewhere) == bool(ARTIFACTS[name].source)
+    assert not any(number in elsewhere for number in ("82.8", "(55)", "paper:"))
     figures.draw(str(tmp_path / "figure"), ARTIFACTS[name], RESULTS[name])
     assert (tmp_path / "figure.png").read_bytes()[:4] == b"\x89PNG"
     with open(tmp_path / "figure.csv") as stream:

@@ -94,24 +94,24 @@ def test_pckh_is_printed_and_written(footage, capsys):
     truth[3, 5, 1] += 5.1
     truth[:, 13, 2] = 0
     write_joints(footage / "list.csv", truth)
-    pose.main(arguments(footage, "--json", footage / "r.json"))
+    pose.main(arguments(footage, "--score", "--json", footage / "r.json"))
     result = json.loads((footage / "r.json").read_text())
-    assert result["alpha"] == 0.5 and result["head"] == "true distance from J1 to J2"
+    assert result["alpha"] == 0.5 and result["head"] == "distance from J1 to J2"
     assert [result["joints"][name] for name in ("R shoulder", "R elbow", "R wrist", "L shoulder", "R ankle")] == [
         1, 0.5, 1, 0.75, None]
     assert result["annotated"]["R wrist"] == 1 and result["annotated"]["R ankle"] == 0
     assert result["frames_left_out"] == 0
     text = capsys.readouterr().out
-    assert f"PCKh@0.5 against {footage}/list_joints.npy, head length: true distance from J1 to J2\n" in text
+    assert f"PCKh@0.5 against {footage}/list_joints.npy, head length: distance from J1 to J2\n" in text
     assert "  R elbow       50.0          4\n" in text and "  R ankle          -          0\n" in text
     assert f"  mean        {100 * result['mean']:6.1f}         49\n" in text
 
     np.save(footage / "list_heads.npy", np.float32([1000, 9, 9, 9]))
-    pose.main(arguments(footage, "--json", footage / "r.json"))
+    pose.main(arguments(footage, "--score", "--json", footage / "r.json"))
     result = json.loads((footage / "r.json").read_text())
     assert result["head"] == f"{footage}/list_heads.npy"
     assert (result["joints"]["R shoulder"], result["joints"]["R elbow"]) == (0.25, 0.75)
-    pose.main(arguments(footage, "--json", footage / "r.json", "--alpha", "1"))
+    pose.main(arguments(footage, "--score", "--json", footage / "r.json", "--alpha", "1"))
     assert json.loads((footage / "r.json").read_text())["joints"]["R elbow"] == 1
 
 
@@ -120,7 +120,7 @@ def test_frames_without_a_head_are_counted(footage, capsys):
     truth[..., 2] = 1
     truth[1:3, 0, 2] = 0
     write_joints(footage / "list.csv", truth)
-    pose.main(arguments(footage))
+    pose.main(arguments(footage, "--score"))
     assert "2 frames have no head length and were left out\n" in capsys.readouterr().out
 
 
@@ -157,8 +157,9 @@ def test_a_net_gone_wrong_names_the_image(footage):
 
 
 @pytest.mark.parametrize("more, said", [
-    ((), "no .*list_joints.npy to compare with: name a table to write with --out"),
-    (("--out", "x.csv", "--json", "r.json"), "no .*list_joints.npy to compare with: leave out --json"),
+    ((), "nothing to do: name a table to write with --out"),
+    (("--out", "x.csv", "--json", "r.json"), "--json r.json holds PCKh: give --score too"),
+    (("--score",), "there is no joints file .*list_joints.npy"),
     (("--out", "x.csv", "--batch", "0"), "--batch 0"), (("--out", "x.csv", "--alpha", "0"), "--alpha 0 must"),
     (("--out", "x.csv", "--alpha", "nan"), "--alpha nan must"), (("--list", "absent.csv"), "absent.csv")])
 def test_wrong_arguments_are_refused_before_the_work(footage, monkeypatch, more, said):

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from stal import training
 from stal.errors import InputError
 from stal.training import train, write_run
 
@@ -69,8 +70,41 @@ def test_another_recipe_starts_anew(folder, change):
     write(folder, NET.replace("value: 1", "value: 2") if change == "net" else NET,
           **(dict(base_lr=0.02) if change == "solver" else {}))
     assert not [name for name in os.listdir(folder) if name.startswith("snapshot")]
+    aside = os.listdir(os.path.join(folder, "replaced_1"))  # nothing is lost
+    assert {"snapshot_iter_20.caffemodel", "snapshot_iter_20.solverstate", "recipe.json", "train.log"} <= set(aside)
     with open(f"{folder}/recipe.json") as stream:
         assert json.load(stream)["train.prototxt"].count("value: 2") == (change == "net")
+
+
+def test_a_killed_change_of_recipe_leaves_no_recipe_over_another_net(folder, monkeypatch):
+    write(folder)
+    monkeypatch.setattr(training, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        write(folder, NET.replace("value: 1", "value: 2"))
+    monkeypatch.undo()
+    write(folder)
+    with open(f"{folder}/train.prototxt") as stream:
+        assert stream.read() == NET
+
+
+def test_only_a_finished_run_of_the_same_recipe_is_trained(folder):
+    inputs = [os.path.join(os.path.dirname(folder), "list.csv")]
+    assert not training.is_trained(folder, NET, solver(folder), inputs, 20)
+    write(folder)
+    assert not training.is_trained(folder, NET, solver(folder), inputs, 20)
+    train(folder, 20)
+    assert training.is_trained(folder, NET, solver(folder), inputs, 20)
+    assert not training.is_trained(folder, NET, solver(folder, base_lr=0.5), inputs, 20)
+    assert not training.is_trained(folder, NET, solver(folder), [*inputs, "missing"], 20)
+    with open(f"{folder}/run.json") as stream:
+        (start,) = json.load(stream)
+    assert start["command"].startswith("caffe train -solver") and start["commit"] and start["threads"]
+
+
+def test_two_processes_do_not_train_in_one_folder(folder):
+    write(folder)
+    with training._alone(folder), pytest.raises(InputError, match="another process trains in"):
+        train(folder, 20)
 
 
 def test_weights_are_started_from(folder):

@@ -12,6 +12,7 @@ from data_prep import weights
 from data_prep.pretrained import caffemodel, net_shapes, registry
 from data_prep.pretrained.names import is_trunk, trunk_of
 from prototxt import experiments
+from stal.caffe_net import _options, _recipe, read_weights
 from stal.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -163,8 +164,18 @@ def test_there_and_back_the_values_stay_the_same(trunk_only, tmp_path, capsys):
     run("export", tmp_path / "b.caffemodel", tmp_path / "b.npz")
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
     before, after = caffemodel.read(trunk_only), caffemodel.read(tmp_path / "b.caffemodel")
-    assert [(name, layer.type, [blob.tobytes() for blob in layer.blobs]) for name, layer in after.items()] == \
-        [(name, layer.type, [blob.tobytes() for blob in layer.blobs]) for name, layer in before.items()]
+    stored = [[(name, layer.type, [blob.tobytes() for blob in layer.blobs]) for name, layer in layers.items() if layer.blobs]
+              for layers in (before, after)]
+    assert stored[0] == stored[1]
+
+
+def test_an_imported_file_says_how_frames_are_prepared(trunk_only, tmp_path):
+    """As one of caffe train does: the training net is in it."""
+    run("export", trunk_only, tmp_path / "a.npz")
+    run("import", tmp_path / "a.npz", tmp_path / "b.caffemodel", "--net", DEMO)
+    recipe = _recipe(_options(read_weights(tmp_path / "b.caffemodel")))
+    assert (recipe.mean, recipe.scale) == ((104, 117, 123), 1 / 64)
+    assert (recipe.attention_norm, recipe.feature_norm) == ("L2", "L2_UNIT")
 
 
 @pytest.mark.parametrize("changes, sentence", [

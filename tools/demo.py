@@ -93,7 +93,8 @@ def train(experiment, out, weights=()):
     """Trains an experiment in the folder ``out``, from ``weights`` if they are given. Returns the last weights' path."""
     net = KINDS[experiment.kind].train_net(experiment.options)
     with_paths = solver(f"{out}/train.prototxt", f"{out}/{PREFIX}", experiment.solver)
-    write_run(out, text(net), text(with_paths), [f"{experiment.options.data}/train.csv", *weights])
+    lists = experiment.options.lists or experiment.options.data
+    write_run(out, text(net), text(with_paths), [f"{lists}/train.csv", f"{lists}/train_joints.npy", *weights])
     return caffe_train(out, experiment.solver.max_iter, weights, say)
 
 

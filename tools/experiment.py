@@ -2,6 +2,7 @@
 
     python tools/experiment.py fig5 --dataset ilids --plan          # says what there is and what it will cost, and stops
     python tools/experiment.py fig5 --dataset ilids --splits all --weights data/weights/init_ilids.caffemodel
+    python tools/experiment.py table5 --dataset mars --weights init_mars.caffemodel resnet50=init_mars_resnet50.caffemodel
     python tools/experiment.py fig10 --dataset synthetic --iterations 200
 
 NAME: table3 .. table7, fig5 .. fig11, occluders; stal/artifacts.py says what each compares. DATASET: ilids, prid, mars
@@ -9,12 +10,17 @@ NAME: table3 .. table7, fig5 .. fig11, occluders; stal/artifacts.py says what ea
 
 What you get in out/experiments/DATASET/NAME: table.md, figure.png, figure.csv and results.json, which records the command,
 the commit, the seed, the machine and the hash of each net's weights. Training runs lie in out/experiments/DATASET/runs and
-serve every experiment that needs them; a killed run goes on where it stopped, a finished one is not run again.
-table6 trains on --dataset and tests on --test-dataset.
+serve every table and figure that needs them; a killed run goes on where it stopped, a finished one is not run again, and of
+a finished one only the last snapshot is kept. table6 trains on --dataset and tests on --test-dataset.
+
+--weights starts every run from a file, copied by name, and the runs of one variant from their own: weights.py init writes
+such a file for a net, and a net of another trunk, or QAN's with its auxiliary heads, needs its own.
 """
 
 import argparse
+import functools
 import glob
+import json
 import os
 import platform
 import re
@@ -32,11 +38,12 @@ from prototxt.generate import KINDS, text  # noqa: E402
 from prototxt.nets.solver import solver  # noqa: E402
 from stal import artifacts, figures, protocols  # noqa: E402
 from stal.errors import InputError, run  # noqa: E402
+from stal.extraction import commit, file_sha256  # noqa: E402
 from stal.features import read_features, read_frames  # noqa: E402
 from stal.files import replacing, write_json  # noqa: E402
 from stal.metrics import mean_and_deviation  # noqa: E402
-from stal.tracklets import read_list  # noqa: E402
-from stal.training import PREFIX, train, write_run  # noqa: E402
+from stal.tracklets import joints_path, read_list  # noqa: E402
+from stal.training import PREFIX, is_trained, train, write_run  # noqa: E402
 from tools import demo  # noqa: E402
 
 
@@ -57,7 +64,7 @@ DATASETS = {dataset.name: dataset for dataset in (
     Dataset("mars", "mars", "mars", "data/mars", mars, 1),
     Dataset("synthetic", "demo", "ilids", "data/demo", None, 1),
 )}
-OWN_SIZES = {"global embedding": {"demo": 128}, "local embedding": {"demo": 64}}  # elsewhere 1024
+OWN_SIZES = {"demo": {"global embedding": 128, "local embedding": 64}}  # of the nets; elsewhere 1024
 
 
 class Run(NamedTuple):
@@ -77,19 +84,22 @@ def main(argv=None):
     parser.add_argument("--splits", default="0", help="all, or a comma list (default: %(default)s)")
     parser.add_argument("--iterations", type=int, help="of every training run (default: the paper's)")
     parser.add_argument("--seed", type=int, default=1, help="of weights, batches and the lengths of fig11 (default: 1)")
-    parser.add_argument("--weights", help=".caffemodel that every run starts from, copied by name")
+    parser.add_argument("--weights", nargs="+", default=[], metavar="[VARIANT=]FILE", help=".caffemodel to start from")
     parser.add_argument("--out", default="out/experiments", help="(default: %(default)s)")
     parser.add_argument("--plan", action="store_true", help="only say what would be done")
     options = parser.parse_args(argv)
-    artifact = artifacts.get_artifact(options.name)
     dataset = DATASETS[options.dataset]
+    artifact = artifacts.get_artifact(options.name).sized(OWN_SIZES.get(dataset.base, {}))
     if dataset.name not in artifact.datasets:
         raise InputError(f"{options.name} is measured on {' or '.join(artifact.datasets)}, not on {dataset.name}: choose "
                          "another --dataset")
     if (options.name == "table6") != bool(options.test_dataset):
         raise InputError("table6 needs --test-dataset, the data set to test on; no other experiment takes it")
+    if options.seed < 0:
+        raise InputError(f"--seed {options.seed} must be at least 0")
     if options.iterations is not None and options.iterations < 1:
         raise InputError(f"--iterations {options.iterations} must be at least 1")
+    options.weights = starts(options.weights, artifact)
     splits = chosen_splits(options.splits, dataset)
     rows = artifact.all_rows()
     runs = list(dict.fromkeys(Run(dataset, row.variant, row.polluted, split) for split in splits for row in rows))
@@ -97,7 +107,7 @@ def main(argv=None):
     if options.plan:
         return 0
     weights = {one: trained(one, options) for one in runs}
-    features = {(one, row.occluders): extracted(one, row.occluders, weights[one], options)
+    features = {(one, row.occluders): extracted(one, row.occluders, weights[one], artifact.kind == "lengths", options)
                 for one in runs for row in rows if (row.variant, row.polluted) == (one.variant, one.polluted)}
     result = measure(artifact, features, splits, options)
     folder = f"{options.out}/{dataset.name}/{options.name}"
@@ -107,6 +117,25 @@ def main(argv=None):
     figures.draw(f"{folder}/figure", artifact, result)
     print(f"\n{figures.markdown(artifact, result)}\neverything is in {folder}/")
     return 0
+
+
+def starts(given, artifact):
+    """{variant or None: file} of --weights. InputError for a file that is missing, or a variant that is not trained."""
+    result = {}
+    for one in given:
+        variant, equals, path = one.rpartition("=")
+        if equals and variant not in {row.variant or "stal" for row in artifact.all_rows()}:
+            raise InputError(f"--weights {one}: {artifact.title} trains no variant {variant}")
+        if not os.path.exists(path):
+            raise InputError(f"--weights {one}: there is no file {path}; data_prep/weights.py init writes one")
+        result[variant if equals else None] = path
+    return result
+
+
+def start_of(one, options):
+    """The list of the file that the run starts from, or an empty one."""
+    path = options.weights.get(one.variant or "stal", options.weights.get(None))
+    return [path] if path else []
 
 
 def chosen_splits(chosen, dataset):
@@ -126,7 +155,7 @@ def chosen_splits(chosen, dataset):
 def folder_of(one, options):
     """Where a run lies; another number of iterations, seed or start is another run."""
     changes = [f"{options.iterations}it" if options.iterations else "", f"seed{options.seed}" if options.seed != 1 else "",
-               "polluted" if one.polluted else "", "started" if options.weights else ""]
+               "polluted" if one.polluted else "", *(f"from_{file_sha256(path)[:8]}" for path in start_of(one, options))]
     name = "_".join(filter(None, [one.variant or "stal", *changes]))
     return f"{options.out}/{one.dataset.name}/runs/{name}/split{one.split}"
 
@@ -144,6 +173,15 @@ def planned(one, options):
     return replace(found, options=replace(found.options, **changes), solver=solver_options)
 
 
+def recipe(one, options):
+    """Net, solver and inputs of the run, as stal/training.py takes them, and its number of iterations."""
+    found, folder = planned(one, options), folder_of(one, options)
+    return (text(KINDS[found.kind].train_net(found.options)),
+            text(solver(f"{folder}/train.prototxt", f"{folder}/{PREFIX}", found.solver)),
+            [f"{lists_of(one)}/train.csv", f"{lists_of(one)}/train_joints.npy", *start_of(one, options)],
+            found.solver.max_iter)
+
+
 def root_of(one):
     return one.dataset.root + ("_polluted" if one.polluted else "")
 
@@ -158,14 +196,16 @@ def plan(artifact, runs, options):
     print(f"{artifact.title}, on {options.dataset}: {len(runs)} training runs")
     total, unknown = 0.0, 0
     for one in runs:
-        folder, iterations = folder_of(one, options), planned(one, options).solver.max_iter
-        done = os.path.exists(f"{folder}/{PREFIX}_iter_{iterations}.caffemodel")
-        seconds = None if done else seconds_per_iteration(one, options)
-        unknown += seconds is None and not done
+        folder = folder_of(one, options)
+        net, solver_text, inputs, iterations = recipe(one, options)
+        if is_trained(folder, net, solver_text, inputs, iterations):
+            print(f"  {folder}: trained")
+            continue
+        seconds = seconds_per_iteration(one, options)
+        unknown += seconds is None
         total += (seconds or 0) * iterations
-        cost = "trained" if done else f"{iterations} iterations" + (
-            f", about {seconds * iterations / 60:.0f} minutes" if seconds else "")
-        print(f"  {folder}: {cost}")
+        cost = f", about {seconds * iterations / 60:.0f} minutes" if seconds else ""
+        print(f"  {folder}: {iterations} iterations{cost}")
     if total:
         print(f"  together about {total / 60:.0f} minutes by the speed of earlier runs")
     if unknown:
@@ -186,36 +226,45 @@ def seconds_per_iteration(one, options):
 def trained(one, options):
     """Prepares and trains a run, as far as that is not done. Returns the last weights' path."""
     demo.step(folder_of(one, options))
-    prepare(one)
+    prepare(one.dataset, one.polluted, one.split)
     found, folder = planned(one, options), folder_of(one, options)
-    start = [options.weights] if options.weights else []
-    write_run(folder, text(KINDS[found.kind].train_net(found.options)),
-              text(solver(f"{folder}/train.prototxt", f"{folder}/{PREFIX}", found.solver)),
-              [f"{lists_of(one)}/train.csv", *start])
+    net, solver_text, inputs, iterations = recipe(one, options)
+    write_run(folder, net, solver_text, inputs)
     with replacing(f"{folder}/deploy.prototxt") as stream:
         stream.write(text(KINDS[found.kind].deploy_net(found.options)))
-    return train(folder, found.solver.max_iter, start, demo.say)
+    weights = train(folder, iterations, start_of(one, options), demo.say)
+    for path in glob.glob(f"{glob.escape(folder)}/{PREFIX}_iter_*"):  # a full net's is 1 GB
+        if path != weights:
+            os.remove(path)
+    return weights
 
 
-def extracted(one, occluders, weights, options):
-    """Features of the test persons by these weights; those of other weights are replaced. Returns their directory."""
+def extracted(one, occluders, weights, keep_frames, options):
+    """Features of the test persons by these weights; those of other weights, lists or joints are replaced.
+
+    Returns their directory.
+    """
     from stal.caffe_net import FrameNet
-    from stal.extraction import extract, file_sha256
+    from stal.extraction import extract
     folder = folder_of(one, options)
     if occluders:
         root, list_path = occluded_people(occluders)
     else:
         tested = one._replace(dataset=DATASETS[options.test_dataset]) if options.test_dataset else one
-        prepare(tested)
+        prepare(tested.dataset, tested.polluted, tested.split)
         root, list_path = root_of(tested), f"{lists_of(tested)}/test.csv"
     features = "_".join(filter(None, (f"{folder}/features", options.test_dataset, occluders)))
+    net = f"{folder}/deploy.prototxt"
     if os.path.isdir(features):
         meta = read_features(features).meta
-        if (meta["weights_sha256"], meta["list_sha256"]) == (file_sha256(weights), file_sha256(list_path)):
+        wanted = {"weights_sha256": file_sha256(weights), "list_sha256": file_sha256(list_path)}
+        if meta["joints_sha256"]:  # the net reads joints
+            wanted["joints_sha256"] = file_sha256(joints_path(list_path))
+        if all(meta[key] == value for key, value in wanted.items()) and (
+                os.path.isdir(f"{features}/frames") or not keep_frames):
             return features
         shutil.rmtree(features)
-    net = f"{folder}/deploy.prototxt"
-    extract(FrameNet(net, weights), net, weights, list_path, root, features, batch=32, keep_frames=True)
+    extract(FrameNet(net, weights), net, weights, list_path, root, features, batch=32, keep_frames=keep_frames)
     return features
 
 
@@ -229,21 +278,42 @@ def occluded_people(kind):
     return root, f"{root}/all.csv"
 
 
-def prepare(one):
-    """Writes the polluted frames and the split's lists, where they are not there yet."""
-    if one.dataset.prepare is None:
+@functools.cache  # every image is read to check it: once a process is enough
+def prepare(dataset, polluted, split):
+    """Writes the polluted frames and the split's lists, where they are not there yet or were made of other joints."""
+    one = Run(dataset, "", polluted, split)
+    if dataset.prepare is None:
         demo.prepare(1)
-    if one.polluted:
-        pollute.main(["--root", one.dataset.root, "--out", root_of(one)])
-    if not os.path.exists(f"{lists_of(one)}/test.csv"):
-        split = ["--split", str(one.split)] if one.dataset.splits > 1 else []
-        one.dataset.prepare.main(["--root", root_of(one), "--lists", lists_of(one), *split])
+    if polluted:
+        pollute.main(["--root", dataset.root, "--out", root_of(one)])
+    if dataset.prepare is None:  # the polluted copy has its lists too
+        return
+    stamp, sources = f"{lists_of(one)}/made_of.json", {path: file_sha256(path) for path in sources_of(root_of(one))}
+    if not os.path.exists(f"{lists_of(one)}/test.csv") or read_json(stamp) != sources:
+        options = ["--split", str(split)] if dataset.splits > 1 else []
+        dataset.prepare.main(["--root", root_of(one), "--lists", lists_of(one), *options])
+        write_json(stamp, sources)
+
+
+def sources_of(root):
+    """What lists are made of beside the pictures: joints and splits."""
+    return sorted(glob.glob(f"{glob.escape(root)}/joints.csv") + glob.glob(f"{glob.escape(root)}/splits_*.json")
+                  + glob.glob(f"{glob.escape(root)}/train-test people splits/*.mat"))
+
+
+def read_json(path):
+    """A JSON file's value, or None where there is none."""
+    if not os.path.exists(path):
+        return None
+    with open(path, encoding="utf-8") as stream:
+        return json.load(stream)
 
 
 def measure(artifact, directories, splits, options):
     """The numbers of the table or figure from the features of each (run, occluders)."""
     tested = DATASETS[options.test_dataset or options.dataset]
     protocol = protocols.get_protocol(tested.protocol)
+    said = {"dataset": options.dataset, "test_dataset": options.test_dataset, "splits": len(splits)}
     scores = {}
     for row in artifact.all_rows():
         by_split = []
@@ -259,29 +329,28 @@ def measure(artifact, directories, splits, options):
         scores[row.label] = by_split
     if artifact.kind == "lengths":
         grids = next(iter(scores.values()))
-        return {"kind": "lengths", "lengths": [length or "all" for length in artifacts.LENGTHS],
-                "rank1": (sum(grids) / len(grids)).tolist(), "splits": len(splits)}
+        return {**said, "kind": "lengths", "lengths": [length or "all" for length in artifacts.LENGTHS],
+                "rank1": (sum(grids) / len(grids)).tolist()}
     values = {}
     for label, by_split in scores.items():
         mean, deviation = mean_and_deviation(by_split)
         values[label] = {**mean.values(), "queries": mean.queries,
                          "rank1_std": float(deviation.cmc[0]) if deviation else None}
     if artifact.kind == "cmc":
-        return {"kind": "cmc", "rows": values, "splits": len(splits)}
-    base = DATASETS[options.dataset].base
-    curves = {name: [[OWN_SIZES.get(name, {}).get(base, 1024) if x is None else x, values[row.label]["cmc"]["1"]]
-                     for x, row in points] for name, points in artifact.curves}
-    return {"kind": "curve", "curves": {name: sorted(points) for name, points in curves.items()}, "rows": values,
-            "splits": len(splits)}
+        return {**said, "kind": "cmc", "rows": values}
+    curves = {name: sorted([x, values[row.label]["cmc"]["1"]] for x, row in points) for name, points in artifact.curves}
+    return {**said, "kind": "curve", "curves": curves, "rows": values}
 
 
 def record(argv, options, directories):
     """What makes a result repeatable."""
     meta = {one: read_features(directory).meta for (one, _), directory in directories.items()}
     return {"command": shlex.join(["python", "tools/experiment.py", *(sys.argv[1:] if argv is None else argv)]),
-            "commit": next(iter(meta.values()))["commit"], "seed": options.seed,
+            "commit": commit(), "seed": options.seed,
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
-            "weights": {folder_of(one, options): values["weights_sha256"] for one, values in meta.items()}}
+            "runs": {folder_of(one, options): {
+                "weights_sha256": values["weights_sha256"], "joints_sha256": values["joints_sha256"],
+                "training": read_json(f"{folder_of(one, options)}/run.json")} for one, values in meta.items()}}
 
 
 if __name__ == "__main__":

@@ -4,14 +4,16 @@
         --list data/demo/test.csv --root data/demo --out out/pose/joints.csv
 
 The net is a pose net alone, or a re-ID net that has one inside: prototxt/deploy_pose.prototxt takes its weights from the
-.caffemodel of either.
+.caffemodel of either. It is made for frames of persons published with an aspect of 1 : 2; deploy_pose_mpii.prototxt is for
+MPII's square crops.
 
 --out writes a joints table for the programs of data_prep/ (their option --joints): frame,x1,y1,c1,...,x14,y14,c14, one
 row a frame, x and y in pixels of the published image.
 
-Where LIST_joints.npy lies beside the list, its joints are taken as the truth and PCKh (stal/pckh.py) is printed: the
+--score takes the joints of LIST_joints.npy as the truth (not for a list that was prepared with the upright template, or
+with another estimator's joints) and prints PCKh (stal/pckh.py): the
 share of annotated joints that are found within --alpha head lengths of their place. The head length is read from
-LIST_heads.npy (data_prep/mpii.py writes it), or it is the true distance from J1 to J2. --json writes list, alpha, head
+LIST_heads.npy (data_prep/mpii.py writes it), or it is the distance from J1 to J2. --json writes list, alpha, head
 (where the length comes from), mean, joints (share by name, null where none is annotated), annotated (count by name) and
 frames_left_out (frames without a head length).
 """
@@ -36,6 +38,7 @@ def main(argv=None):
     parser.add_argument("--root", required=True, help="folder that the list's paths are relative to")
     parser.add_argument("--out", metavar="FILE.csv", help="joints table to write")
     parser.add_argument("--batch", type=int, default=32, help="frames a forward pass (default: %(default)s)")
+    parser.add_argument("--score", action="store_true", help="compare with the list's joints")
     parser.add_argument("--alpha", type=float, default=0.5, help="head lengths that count as near (default: %(default)s)")
     parser.add_argument("--json", metavar="FILE", help="write PCKh here")
     options = parser.parse_args(argv)
@@ -44,13 +47,14 @@ def main(argv=None):
     if not 0 < options.alpha < np.inf:
         raise InputError(f"--alpha {options.alpha:g} must be above 0 and finite")
     tracklets = read_list(options.list)
+    if options.json and not options.score:
+        raise InputError(f"--json {options.json} holds PCKh: give --score too")
+    if not options.out and not options.score:
+        raise InputError("nothing to do: name a table to write with --out, or compare with the list's joints by --score")
     truth = heads = None
-    if os.path.exists(joints_path(options.list)):
+    if options.score:
         truth = read_joints(joints_path(options.list), tracklets)
         heads, origin = find_heads(options.list, truth)
-    elif options.json or not options.out:
-        raise InputError(f"there is no {joints_path(options.list)} to compare with: "
-                         + ("leave out --json" if options.json else "name a table to write with --out"))
     from stal.caffe_net import PoseNet  # after the arguments: --help needs no Caffe
     from stal.extraction import find_joints
     found = find_joints(PoseNet(options.net, options.weights), tracklets, options.root, options.batch)
@@ -71,7 +75,7 @@ def find_heads(list_path, truth):
     path = heads_path(list_path)
     if os.path.exists(path):
         return read_heads(path, len(truth)), path
-    return head_lengths(truth), "true distance from J1 to J2"
+    return head_lengths(truth), "distance from J1 to J2"
 
 
 def text(scores, title):

@@ -64,7 +64,7 @@ def pckh(weights, data):
             stream.write(text(KINDS["pose"].deploy_net(replace(named_experiment("pose_demo").options, pose=mode))))
         demo.say(f"joints by {mode}:")
         pose.main(["--net", net, "--weights", weights, "--list", f"{data}/test.csv", "--root", data, "--batch", "64",
-                   "--json", path])
+                   "--score", "--json", path])
         with open(path) as stream:
             result[mode] = json.load(stream)["mean"]
     return result

@@ -73,16 +73,21 @@ def _array(blob, path, name):
     return np.frombuffer(raw, "<f4", offset=len(raw) - 4 * count).reshape(shape)
 
 
-def write(path, name, layers):
+def write(path, name, layers, around=None):
     """Writes a .caffemodel.
 
     Args:
         name: of the net.
         layers: {layer: (type, [arrays])}, written in this order with the arrays' shapes as float32.
+        around: NetParameter of the net, whose layers are written as caffe train writes them, with or without arrays:
+            extraction reads from them how frames were prepared and features compared.
     """
     net = caffe_pb2.NetParameter(name=name)
+    if around is not None:
+        net.CopyFrom(around)
+    messages = {message.name: message for message in net.layer}
     for layer, (kind, blobs) in layers.items():
-        message = net.layer.add(name=layer, type=kind)
+        message = messages[layer] if layer in messages else net.layer.add(name=layer, type=kind)
         for array in blobs:
             blob = message.blobs.add()
             blob.shape.dim.extend(array.shape)

@@ -33,16 +33,16 @@ def digest(path, kind):
     return state.hexdigest()
 
 
-def verdict(model, path):
-    """What the hash of ``path`` says of it, in words. Raises InputError when it is another file."""
+def verdict(model, path, otherwise="remove it and get it again"):
+    """What the hash of ``path`` says of it, in words. Raises InputError that ends in ``otherwise`` for another file."""
     if not model.hash:
         return (f"sha256 {digest(path, 'sha256')}; nobody has published a hash of this file, so nothing vouches that it is "
                 "the authors'")
     kind, value = model.hash
     found = digest(path, kind)
     if not found.startswith(value):
-        raise InputError(f"{path} is not the published {model.file} ({kind} {found} instead of {value}): remove it and "
-                         "get it again")
+        raise InputError(f"{path} is not the published {model.file} ({kind} {found} instead of {value}): "
+                         f"{otherwise}")
     return f"{hash_text(model)}, as published"
 
 
@@ -87,7 +87,7 @@ def copy(model, given, folder):
     """
     path = os.path.join(folder, model.file)
     try:
-        said = verdict(model, given)
+        said = verdict(model, given, "give another file")
         with open(given, "rb") as source, replacing(path, "wb") as stream:
             shutil.copyfileobj(source, stream)
     except OSError as error:

@@ -19,8 +19,8 @@ class Backbone:
     fc_part: int = 1024         # channels of a part's feature (paper)
     part_pool: bool = False     # MAX 3 x 3 / 2 behind the part blocks, where none of them has a stride
     pool5: str = "pool5/7x7_s1"  # name of the average pooling at the end
-    heads: tuple = (("loss1", "3c"), ("loss2", "4e"))  # auxiliary classifiers and the blocks they follow (prior)
-    head_widths: tuple = (128, 1024)  # channels of their convolution and fully connected layer (prior)
+    heads: tuple = ()           # QAN's auxiliary classifiers and the blocks they follow
+    head_widths: tuple = ()     # channels of their convolution and fully connected layer
 
     def stem(self, net, options):
         """Adds what comes before the first block to the blob ``data``; returns its output's name."""

@@ -96,7 +96,8 @@ TABLE_1 = InceptionBN(
         "5a": Inception(352, 192, 320, 160, 224, 224, "AVE", 128),
         "5b": Inception(352, 192, 320, 192, 224, 224, "MAX", 128),
     },
-    split="4b", ran_input="4c", part_blocks=("4c", "4d", "4e"), stride=16)
+    split="4b", ran_input="4c", part_blocks=("4c", "4d", "4e"), stride=16,
+    heads=(("loss1", "3c"), ("loss2", "4e")), head_widths=(128, 1024))  # (prior)
 
 # The other published Inception-BN (temporal segment networks' bn_inception, PyTorch's bninception): wider pooling
 # branches in 4c and 4d, so 608, 608, 1056 instead of Table I's 576, 576, 1024. For weights that come from there.

@@ -6,7 +6,7 @@ import re
 from caffe import layers as L
 
 
-def conv_bn_relu(net, name, bottom, channels, kernel, stride=1, pad=None, fraction=0.999, lr_mult=1.0, deconv=False):
+def conv_bn_relu(net, name, bottom, channels, kernel, stride=1, pad=None, fraction=0.999, deconv=False):
     """A convolution without bias, BatchNorm, Scale and ReLU, under lim0606's names; returns the ReLU's top.
 
     The default pad keeps the size at stride 1.
@@ -15,10 +15,10 @@ def conv_bn_relu(net, name, bottom, channels, kernel, stride=1, pad=None, fracti
     options = dict(num_output=channels, kernel_size=kernel, stride=stride, pad=pad, bias_term=False,
                    weight_filler=dict(type="xavier"))
     if deconv:
-        net[name] = L.Deconvolution(net[bottom], convolution_param=options, param=[dict(lr_mult=lr_mult)])
+        net[name] = L.Deconvolution(net[bottom], convolution_param=options, param=[dict(lr_mult=1)])
     else:
-        net[name] = L.Convolution(net[bottom], param=[dict(lr_mult=lr_mult)], **options)
-    return bn_relu(net, name, fraction, lr_mult)
+        net[name] = L.Convolution(net[bottom], param=[dict(lr_mult=1)], **options)
+    return bn_relu(net, name, fraction)
 
 
 def bn_relu(net, name, fraction=0.999, lr_mult=1.0):

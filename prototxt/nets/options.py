@@ -6,6 +6,8 @@ from prototxt.nets.backbone import Backbone
 from prototxt.nets.inception_bn import TABLE_1
 from prototxt.nets.pose import SPINDLE, PoseNet
 
+PARTS = 6  # R (paper): the boxes of Eq. 7
+
 
 @dataclass(frozen=True)
 class Options:
@@ -54,7 +56,6 @@ class Options:
     ran_input: str = ""                # the block it follows; "": the backbone's, 4c (paper, Table I's order)
     roi: str = "ROIPooling"            # (paper); ROIAlign passes a gradient to the boxes
     pooled: int = 8                    # ROI pooling gives pooled x pooled (paper)
-    parts: int = 6                     # R (paper)
     bn_fraction: float = 0.999         # of BatchNorm's moving averages (Caffe's default)
 
     # Joints
@@ -77,6 +78,5 @@ class SolverOptions:
     momentum: float = 0.9
     weight_decay: float = 0.0002
     policy: dict = field(default_factory=dict)  # empty: gamma 0.5 after each third of the run
-    clip_gradients: float = 0.0
     display: int = 20
     random_seed: int = 1

@@ -4,6 +4,7 @@ from caffe import layers as L
 from caffe import params as P
 
 from prototxt.nets.layers import method_layer
+from prototxt.nets.options import PARTS
 
 
 def part_features(net, options, bottom):
@@ -12,7 +13,7 @@ def part_features(net, options, bottom):
     Returns the names of R blobs (F, fc_part): part1 .. partR, in the paper's order of the parts.
     """
     backbone = options.backbone
-    boxes = [f"boxes{r}" for r in range(1, options.parts + 1)]
+    boxes = [f"boxes{r}" for r in range(1, PARTS + 1)]
     method_layer(net, options.twins, "PartBoxes", "part_boxes", ["joints"], boxes)
     tops = []
     for r, box in enumerate(boxes, start=1):

@@ -2,14 +2,15 @@
 
 Liu, Yan, Ouyang: Quality aware network for set to set recognition, CVPR 2017, and its published nets
 (train_PQAN_image.prototxt with one part instead of three). What differs from STAL: no parts, no pose, no RAN; every
-frame is classified, at three depths; the distances are squared and of unit features.
+frame is classified, at three depths; the distances are squared and of unit features. Options of parts, joints, Eq. 8 and
+sums are not read. With several persons a batch (the demo) there is no contrastive loss.
 """
 
 from caffe import NetSpec
 from caffe import layers as L
 from caffe import params as P
 
-from prototxt.nets import trunk
+from prototxt.nets import stan, trunk
 from prototxt.nets.data import data_layer
 from prototxt.nets.layers import bn_relu, changed, conv_bn_relu, method_layer, named
 
@@ -59,18 +60,8 @@ def deploy_net(options):
 
 
 def _quality(net, options):
-    """The quality of each frame from the frame itself; returns (F, 1) ``scores`` in [0, 1]."""
-    first, second, third = options.stan_channels
-    kernel, stride = options.stan_pool
-    gaussian = dict(weight_filler=dict(type="gaussian", std=0.01), param=_RATES)
-    net["conv1_s"] = L.Convolution(net["data"], num_output=first, kernel_size=7, stride=2, pad=3, **gaussian)
-    net["pool1_s"] = L.Pooling(net["conv1_s"], pool=P.Pooling.MAX, kernel_size=3, stride=2)
-    net["conv1_sss1"] = L.Convolution(net["pool1_s"], num_output=second, kernel_size=3, pad=1, **gaussian)
-    net["conv2_s"] = L.Convolution(net["conv1_sss1"], num_output=third, kernel_size=3, pad=1, **gaussian)
-    net["pool_s"] = L.Pooling(net["conv2_s"], pool=P.Pooling.AVE, kernel_size=kernel, stride=stride)
-    net["fc1_s"] = L.InnerProduct(net["pool_s"], num_output=1, **gaussian)
-    net["scores"] = L.Sigmoid(net["fc1_s"])
-    return "scores"
+    """The quality of each frame from the frame itself, under the prior's names; returns (F, 1) ``scores`` in [0, 1]."""
+    return stan.scores(net, options, ("conv1_s", "pool1_s", "conv1_sss1", "conv2_s", "pool_s", "fc1_s"), 1, P.Pooling.AVE)
 
 
 def _auxiliary_head(net, options, head, bottom):

@@ -81,7 +81,7 @@ def _stage(number, letters, width, stride):
 
 
 # The paper is silent on how STAL is put on ResNet-50. As in Table I the parts are pooled from 14 x 14 maps: 4b is the
-# second of four such blocks there, 4c the third of six here. RAN follows the next block, the part nets are copies of the
+# third of five such blocks there, 4c the third of six here. RAN follows the next block, the part nets are copies of the
 # next three, and a MAX 3 x 3 / 2 takes 1024 x 8 x 8 to the 1024 x 4 x 4 that Table I has in front of fc_part.
 HE = ResNet(
     blocks={**_stage(2, "abc", 64, 1), **_stage(3, "abcd", 128, 2), **_stage(4, "abcdef", 256, 2),

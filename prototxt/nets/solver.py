@@ -17,6 +17,4 @@ def solver(net_path, snapshot_prefix, options):
             getattr(proto, key).extend(value)
         else:
             setattr(proto, key, value)
-    if options.clip_gradients:
-        proto.clip_gradients = options.clip_gradients
     return proto

@@ -4,24 +4,32 @@ from caffe import layers as L
 from caffe import params as P
 
 from prototxt.nets.layers import bn_relu
+from prototxt.nets.options import PARTS
 
 
-def scores(net, options):
-    """7x7, 3x3, 3x3 convolutions, max pooling and a fully connected layer on ``data``; returns (F, R) ``scores`` in [0, 1].
+NAMES = ("stan_conv1", "stan_pool1", "stan_conv2", "stan_conv3", "stan_pool", "stan_fc")
+
+
+def scores(net, options, names=NAMES, outputs=PARTS, pool=P.Pooling.MAX):
+    """7x7, 3x3, 3x3 convolutions, a pooling and a fully connected layer on ``data``; returns (F, R) ``scores`` in [0, 1].
 
     The fully connected layer gives R scores a frame; the paper's T x R are the T rows of a video, so any T works.
+
+    Args:
+        names: of the layers; outputs: R; pool: of the last pooling. The prior's net has others (qan.py).
     """
+    conv1, pool1, conv2, conv3, last, fc = names
     first, second, third = options.stan_channels
     rate = options.stan_lr_mult
-    bottom = _conv(net, options, "stan_conv1", "data", first, 7, 2)
-    net["stan_pool1"] = L.Pooling(net[bottom], pool=P.Pooling.MAX, kernel_size=3, stride=2)
-    bottom = _conv(net, options, "stan_conv2", "stan_pool1", second, 3, 1)
-    bottom = _conv(net, options, "stan_conv3", bottom, third, 3, 1)
+    bottom = _conv(net, options, conv1, "data", first, 7, 2)
+    net[pool1] = L.Pooling(net[bottom], pool=P.Pooling.MAX, kernel_size=3, stride=2)
+    bottom = _conv(net, options, conv2, pool1, second, 3, 1)
+    bottom = _conv(net, options, conv3, bottom, third, 3, 1)
     kernel, stride = options.stan_pool
-    net["stan_pool"] = L.Pooling(net[bottom], pool=P.Pooling.MAX, kernel_size=kernel, stride=stride)
-    net["stan_fc"] = L.InnerProduct(net["stan_pool"], num_output=options.parts, param=_rates(rate),
-                                    weight_filler=dict(type="gaussian", std=options.stan_fc_std))
-    net["scores"] = L.Sigmoid(net["stan_fc"])
+    net[last] = L.Pooling(net[bottom], pool=pool, kernel_size=kernel, stride=stride)
+    net[fc] = L.InnerProduct(net[last], num_output=outputs, param=_rates(rate),
+                             weight_filler=dict(type="gaussian", std=options.stan_fc_std))
+    net["scores"] = L.Sigmoid(net[fc])
     return "scores"
 
 
