@@ -6,7 +6,7 @@ solver.prototxt     the solver
 recipe.json         both texts and the SHA-256 of what was read; written last
 snapshot_iter_*     weights and solver states, as the solver writes them
 train.log, loss.png what caffe train printed; its losses
-run.json            command, commit and threads of each start
+run.json            command, commit, machine and threads of each start
 replaced_N/         the same of an earlier recipe, moved aside; nothing is deleted
 ==================  =========================================================================
 """
@@ -16,6 +16,7 @@ import fcntl
 import glob
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -108,7 +109,7 @@ def _caffe_train(folder, result, log_path, weights, say):
     # far more than it saves on an idle one.
     environment = {"OMP_WAIT_POLICY": "passive", **os.environ, "GLOG_minloglevel": "0"}
     starts = (_read(f"{folder}/run.json") or []) if states else []
-    write_json(f"{folder}/run.json", [*starts, {"command": said, "commit": commit(),
+    write_json(f"{folder}/run.json", [*starts, {"command": said, "commit": commit(), "machine": machine(),
                                                 "threads": environment.get("OMP_NUM_THREADS", str(os.cpu_count()))}])
     last = ""
     with open(log_path, "a" if states else "w") as log:
@@ -121,6 +122,11 @@ def _caffe_train(folder, result, log_path, weights, say):
                     last = line.strip()
     if process.returncode or not os.path.exists(result):
         raise InputError((last or "caffe train stopped") + f"; its log is {log_path}")
+
+
+def machine():
+    """The machine in words, without its name."""
+    return f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}"
 
 
 @contextlib.contextmanager

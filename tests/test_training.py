@@ -98,7 +98,7 @@ def test_only_a_finished_run_of_the_same_recipe_is_trained(folder):
     assert not training.is_trained(folder, NET, solver(folder), [*inputs, "missing"], 20)
     with open(f"{folder}/run.json") as stream:
         (start,) = json.load(stream)
-    assert start["command"].startswith("caffe train -solver") and start["commit"] and start["threads"]
+    assert start["command"].startswith("caffe train -solver") and start["commit"] and start["threads"] and start["machine"]
 
 
 def test_two_processes_do_not_train_in_one_folder(folder):

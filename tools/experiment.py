@@ -22,7 +22,6 @@ import functools
 import glob
 import json
 import os
-import platform
 import re
 import shlex
 import shutil
@@ -43,7 +42,7 @@ from stal.features import read_features, read_frames  # noqa: E402
 from stal.files import replacing, write_json  # noqa: E402
 from stal.metrics import mean_and_deviation  # noqa: E402
 from stal.tracklets import joints_path, read_list  # noqa: E402
-from stal.training import PREFIX, is_trained, train, write_run  # noqa: E402
+from stal.training import PREFIX, is_trained, machine, train, write_run  # noqa: E402
 from tools import demo  # noqa: E402
 
 
@@ -347,7 +346,7 @@ def record(argv, options, directories):
     meta = {one: read_features(directory).meta for (one, _), directory in directories.items()}
     return {"command": shlex.join(["python", "tools/experiment.py", *(sys.argv[1:] if argv is None else argv)]),
             "commit": commit(), "seed": options.seed,
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
+            "machine": machine(),
             "runs": {folder_of(one, options): {
                 "weights_sha256": values["weights_sha256"], "joints_sha256": values["joints_sha256"],
                 "training": read_json(f"{folder_of(one, options)}/run.json")} for one, values in meta.items()}}
