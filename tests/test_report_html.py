@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from stal import html_report
+from stal import html_chart, html_report
 from stal.errors import InputError
 from stal.features import FeatureWriter
 from stal.tracklets import Tracklet, write_joints, write_list
@@ -267,27 +267,27 @@ def test_a_run_without_features_is_refused(tmp_path):
 
 
 def test_a_chart_puts_points_where_they_belong():
-    chart = html_report.line_chart([("a & b", [(0, 0), (5, 50), (10, 100), (11, float("nan"))])], "x", "y", "alt",
+    chart = html_chart.line_chart([("a & b", [(0, 0), (5, 50), (10, 100), (11, float("nan"))])], "x", "y", "alt",
                                    percent=True)
     (x0, y0), (x1, y1), (x2, y2) = [tuple(map(float, point.split(",")))
                                     for point in re.search('points="([^"]*)"', chart)[1].split()]
     assert (x0, x2, y2, y0) == (52, 548, 10, 286) and (x1, y1) == (300, 148)
     assert "a &amp; b" in chart
-    assert html_report.line_chart([("a", [(1, float("inf"))])], "x", "y", "alt") == ""
+    assert html_chart.line_chart([("a", [(1, float("inf"))])], "x", "y", "alt") == ""
 
 
 @pytest.mark.parametrize("value, percent, wanted", [(100, True, 10), (0, False, 286), (-3, False, 286)])
 def test_a_flat_curve_has_its_place(value, percent, wanted):
-    chart = html_report.line_chart([("a", [(1, value), (2, value)])], "x", "y", "alt", percent)
+    chart = html_chart.line_chart([("a", [(1, value), (2, value)])], "x", "y", "alt", percent)
     assert re.search('points="([^"]*)"', chart)[1] == f"52.0,{wanted:.1f} 548.0,{wanted:.1f}"
 
 
 def test_a_single_point_has_its_place():
-    chart = html_report.line_chart([("a", [(3, 5)])], "x", "y", "alt")
+    chart = html_chart.line_chart([("a", [(3, 5)])], "x", "y", "alt")
     assert re.search('points="([^"]*)"', chart)[1] == "300.0,10.0"
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_end():
-    chart = html_report.line_chart([("a", [(x, x) for x in range(100_000)])], "x", "y", "alt")
+    chart = html_chart.line_chart([("a", [(x, x) for x in range(100_000)])], "x", "y", "alt")
     points = re.search('points="([^"]*)"', chart)[1].split()
     assert len(points) <= 401 and points[-1].startswith("548.0,")
