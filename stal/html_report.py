@@ -337,9 +337,9 @@ def _embedding(features):
         picture = embedding_picture(features, pids[:20])
     except InputError as error:
         return tags.missing(f"No map is drawn: {error}.")
-    return tags.picture(picture, f"t-SNE of the tracklets of {len(pids[:20])} persons in the plane",
-                    f"Tracklets of the first {len(pids[:20])} of {len(pids)} persons by pid. t-SNE keeps neighbours "
-                    "together; its distances across the map mean nothing.", fits=True)
+    return tags.picture(picture, f"t-SNE of the tracklets in the plane, {len(pids[:20])} persons in colour",
+                    f"In colour: the first {len(pids[:20])} of {len(pids)} persons by pid. t-SNE keeps neighbours together; "
+                    "its distances across the map mean nothing.", fits=True)
 
 
 def _read_json(path):

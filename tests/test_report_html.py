@@ -178,6 +178,12 @@ def test_best_and_worst_queries_are_named(tmp_path):
     assert "Worst queries by average precision From top to bottom: cam1/person001, cam1/person002." in words
 
 
+def test_the_map_tells_whom_it_colours(tmp_path):
+    page = Page(told(tmp_path))
+    assert "In colour: the first 6 of 6 persons by pid." in page.words()
+    assert page.images[-1]["alt"] == "t-SNE of the tracklets in the plane, 6 persons in colour"
+
+
 def test_attention_is_of_those_whose_scores_differ_most(tmp_path):
     words = Page(told(tmp_path, "--persons", "2")).words()
     assert "Person 6. Person 5." in words and "Person 4." not in words
