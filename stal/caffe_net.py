@@ -161,17 +161,23 @@ def read_prototxt(path):
     return net
 
 
-def read_weights(path):
-    """Reads a .caffemodel as a NetParameter. Raises InputError."""
+def parse_caffemodel(path):
+    """Parses a .caffemodel of whatever age, with or without weights, as a NetParameter. Raises InputError."""
     net = caffe_pb2.NetParameter()
     try:
         with open(path, "rb") as stream:
             net.ParseFromString(stream.read())
     except OSError as error:
-        raise InputError(f"cannot read the weights {path} ({error.strerror}): caffe train writes them under "
-                         "snapshots/") from None
+        raise InputError(f"cannot read the weights {path} ({error.strerror}): caffe train writes its own under snapshots/, "
+                         "data_prep/weights.py fetch gets published ones") from None
     except DecodeError:
         raise InputError(f"{path} is no .caffemodel, or cut short: copy it again, or take an earlier snapshot") from None
+    return net
+
+
+def read_weights(path):
+    """Reads a .caffemodel of caffe train as a NetParameter. Raises InputError."""
+    net = parse_caffemodel(path)
     if not any(layer.blobs for layer in net.layer):
         raise InputError(f"{path} holds no weights: give a .caffemodel of caffe train")
     return net

@@ -3,12 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
-from google.protobuf.message import DecodeError
 
-from stal.caffe_net import caffe_pb2
+from stal.caffe_net import caffe_pb2, parse_caffemodel
 from stal.errors import InputError
 from stal.files import replacing
-
 
 _AXES = ("num", "channels", "height", "width")
 
@@ -39,15 +37,7 @@ def read(path):
     Raises:
         InputError: no such file, no .caffemodel, blobs whose size is not their shape's, or no weights in it.
     """
-    net = caffe_pb2.NetParameter()
-    try:
-        with open(path, "rb") as stream:
-            net.ParseFromString(stream.read())
-    except OSError as error:
-        raise InputError(f"cannot read the weights {path} ({error.strerror}): data_prep/weights.py fetch gets published "
-                         "ones, caffe train writes its own under snapshots/") from None
-    except DecodeError:
-        raise InputError(f"{path} is no .caffemodel, or cut short: copy it again") from None
+    net = parse_caffemodel(path)
     layers = {}
     for layer in [*net.layers, *net.layer]:
         legacy = any(blob.HasField(axis) for blob in layer.blobs for axis in _AXES)
