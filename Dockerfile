@@ -1,9 +1,13 @@
 # BVLC Caffe with the layers of this project, and everything `make demo` and `make test` need.
 #   docker build -t stal --build-arg DEVICE=cpu .
+#   docker build -t stal --build-arg DEVICE=gpu --build-arg CUDA_ARCHS=90 .    (and docker run --gpus all)
 #   docker run -v "$PWD/data:/stal/data" -v "$PWD/snapshots:/stal/snapshots" stal caffe train -solver prototxt/solver_ilids.prototxt
 FROM debian:bookworm-slim
 ARG DEVICE=cpu
-ENV DEVICE=${DEVICE} STAL_CACHE=/opt/stal-caffe PATH=/stal/.venv/bin:${PATH} LANG=C.UTF-8
+ARG CUDA_ARCHS=
+ENV DEVICE=${DEVICE} CUDA_ARCHS=${CUDA_ARCHS} STAL_CACHE=/opt/stal-caffe PATH=/stal/.venv/bin:${PATH} LANG=C.UTF-8
+# What NVIDIA's container runtime is to bring from the host.
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 WORKDIR /stal
 
 # The Debian packages first: they change least.

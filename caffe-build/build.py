@@ -2,10 +2,12 @@
 
     python3 caffe-build/build.py            # what `make caffe` runs
     python3 caffe-build/build.py --tests    # builds the C++ tests as well and prints their program's path
+    python3 caffe-build/build.py --device emulated  # the kernels for the CPU, see emulation/README.md; prints its folder
 
 Everything that goes into a build is hashed; a finished build is kept under that hash in the cache (STAL_CACHE, or
 stal-caffe in the user's cache folder), so the second call only copies. A changed layer is compiled incrementally.
-Environment: DEVICE=cpu, CAFFE_TARBALL=FILE (fetch.py), JOBS=number of compilers at once.
+Environment: DEVICE=cpu|gpu|emulated (unless --device says), CUDA_ARCHS="90" or "75 80" (default: all from 7.5 to 12.0),
+CAFFE_TARBALL=FILE (fetch.py), JOBS=number of compilers at once.
 """
 
 import argparse
@@ -18,6 +20,7 @@ import shutil
 import subprocess
 import sys
 
+import cuda
 import fetch
 import overlay
 
@@ -27,24 +30,27 @@ VENV = os.path.join(ROOT, ".venv")
 PYTHON = "/usr/bin/python3"  # Debian's: the Boost.Python package is compiled for it
 CACHE = os.environ.get("STAL_CACHE") or os.path.join(
     os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "stal-caffe")
+COMMON = ["-DBLAS=Open", "-DUSE_OPENMP=ON", "-DUSE_LEVELDB=OFF", "-DUSE_LMDB=ON", "-DBUILD_docs=OFF", "-Dpython_version=3",
+          "-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_SKIP_RPATH=ON"]
 FLAGS = {
-    "cpu": ["-DCPU_ONLY=ON", "-DBLAS=Open", "-DUSE_OPENMP=ON", "-DUSE_LEVELDB=OFF", "-DUSE_LMDB=ON", "-DBUILD_docs=OFF",
-            "-Dpython_version=3", "-DCMAKE_BUILD_TYPE=Release",
-            # The programs lie in bin/ and test/, the library in lib/, pycaffe in lib/pythonX.Y/site-packages/caffe.
-            "-DCMAKE_SKIP_RPATH=ON", "-DCMAKE_EXE_LINKER_FLAGS=-Wl,-rpath,'$ORIGIN/../lib'",
-            "-DCMAKE_SHARED_LINKER_FLAGS=-Wl,-rpath,'$ORIGIN/../../..'"],
+    "cpu": ["-DCPU_ONLY=ON", *COMMON, *cuda.run_paths([])],
+    "gpu": ["-DUSE_NCCL=ON", *COMMON, *cuda.run_paths(cuda.LIBRARY_FOLDERS)],
+    "emulated": [f"-DCUDA_EMULATION={cuda.EMULATION}", *COMMON, *cuda.run_paths([])],
 }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tests", action="store_true", help="build the C++ tests too; prints the path of their program")
+    parser.add_argument("--device", help="cpu, gpu or emulated", default=os.environ.get("DEVICE", "cpu"))
     options = parser.parse_args()
-    device = os.environ.get("DEVICE", "cpu")
+    device = options.device
     if device not in FLAGS:
         sys.exit(f"error: DEVICE={device} is not one of: {', '.join(FLAGS)}")
+    if device == "gpu":
+        FLAGS["gpu"].append(cuda.architectures(os.environ.get("CUDA_ARCHS", "")))
     debian_packages()
-    virtual_environment()
+    virtual_environment(device)
     base, full = content_hashes(device)
     result = os.path.join(CACHE, f"install-{full}")
     wanted = os.path.join(result, "test", "test.testbin") if options.tests else result
@@ -52,8 +58,9 @@ def main():
         os.makedirs(CACHE, exist_ok=True)
         with locked(os.path.join(CACHE, f"{base}.lock")):
             compile_caffe(device, os.path.join(CACHE, f"build-{base}"), result, options.tests)
-    install(result, full)
-    if options.tests:
+    if device != "emulated":
+        install(result, full)
+    if options.tests or device == "emulated":
         print(wanted)
 
 
@@ -75,18 +82,22 @@ def debian_packages():
         subprocess.run(command, check=True, env=environment, stdout=sys.stderr)
 
 
-def virtual_environment():
-    """Makes .venv and brings its packages to what pyproject.toml pins."""
+def virtual_environment(device):
+    """Makes .venv and brings its packages to what pyproject.toml pins; for the device gpu CUDA too, which then stays."""
     pins = hashlib.sha256(open(os.path.join(ROOT, "pyproject.toml"), "rb").read()).hexdigest()
     stamp = os.path.join(VENV, "pins")
-    if os.path.exists(stamp) and open(stamp).read() == pins:
+    present = open(stamp).read().split() if os.path.exists(stamp) else []
+    if present[:1] == [pins] and (device != "gpu" or "gpu" in present):
         return
-    say("installing the Python packages into .venv")
+    gpu = device == "gpu" or "gpu" in present
+    say("installing the Python packages" + " and CUDA (2 GB)" * gpu + " into .venv")
     subprocess.run([PYTHON, "-m", "venv", VENV], check=True)
     subprocess.run([os.path.join(VENV, "bin", "pip"), "install", "--quiet", "--disable-pip-version-check",
-                    "--editable", ROOT], check=True, stdout=sys.stderr)
+                    "--editable", ROOT + "[gpu]" * gpu], check=True, stdout=sys.stderr)
+    if gpu:
+        cuda.complete_toolkit(VENV)
     with open(stamp, "w") as stream:
-        stream.write(pins)
+        stream.write(pins + " gpu" * gpu)
 
 
 def content_hashes(device):
@@ -96,7 +107,9 @@ def content_hashes(device):
                            capture_output=True, text=True, check=True).stdout
     for text in (device, *FLAGS[device], tools, read(os.path.join(ROOT, "pyproject.toml"))):
         digest.update(text.encode() + b"\0")
-    for path in [os.path.join(HERE, "source.sha256"), *sorted(glob.glob(os.path.join(HERE, "patches", "*.patch")))]:
+    patches = sorted(glob.glob(os.path.join(HERE, "patches", "*.patch")))
+    emulation = cuda.emulation_files() if device == "emulated" else []
+    for path in [os.path.join(HERE, "source.sha256"), *patches, *emulation]:
         digest.update(read(path).encode() + b"\0")
     base = digest.hexdigest()[:16]
     for target, source in sorted(overlay.sources().items()):
@@ -117,14 +130,15 @@ def compile_caffe(device, work, result, tests):
         shutil.copy(os.path.join(source + ".part", overlay.PROTO), os.path.join(source + ".part", "caffe.proto.upstream"))
         os.rename(source + ".part", source)
     overlay.apply(source, read(os.path.join(source, "caffe.proto.upstream")))
-    say("configuring and compiling Caffe (about 3 minutes on two cores)")
+    say(f"configuring and compiling Caffe for {device} (about {10 if device == 'gpu' else 4} minutes on two cores)")
     python = os.path.join(VENV, "bin", "python3")
     include = subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('include'))"],
                              capture_output=True, text=True, check=True).stdout.strip()
     log = os.path.join(work, "build.log")
     targets = ["caffe", "caffe.bin", "pycaffe"] + (["test.testbin"] if tests else [])
     with open(log, "w") as stream:
-        for command in (["cmake", "-G", "Ninja", "-S", source, "-B", build, *FLAGS[device], f"-DPYTHON_EXECUTABLE={python}",
+        for command in (["cmake", "-G", "Ninja", "-S", source, "-B", build, *FLAGS[device],
+                         *(cuda.compiler(VENV) if device == "gpu" else []), f"-DPYTHON_EXECUTABLE={python}",
                          f"-DPYTHON_INCLUDE_DIR={include}",
                          f"-DPYTHON_LIBRARY={glob.glob('/usr/lib/*/libpython3.[0-9]*.so')[0]}"],
                         ["ninja", "-C", build, *jobs(), *targets]):

@@ -15,10 +15,10 @@ def sources():
     for folder, _, names in sorted(os.walk(os.path.join(ROOT, "layers"))):
         for name in sorted(names):
             stem, suffix = os.path.splitext(name)
-            if suffix not in (".hpp", ".cpp", ".cu"):
+            if suffix not in (".hpp", ".cuh", ".cpp", ".cu"):
                 continue
             kind = "test" if stem.startswith("test_") else "layers" if stem.endswith("_layer") else "util"
-            place = "include/caffe" if suffix == ".hpp" else "src/caffe"
+            place = "include/caffe" if suffix in (".hpp", ".cuh") else "src/caffe"
             target = f"{place}/{kind}/{name}"
             if target in result:
                 sys.exit(f"error: two files of layers/ are called {name}: rename one, Caffe has one folder for both")
