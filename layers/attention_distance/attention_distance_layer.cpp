@@ -122,6 +122,10 @@ void AttentionDistanceLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top
   }
 }
 
+#ifdef CPU_ONLY
+STUB_GPU(AttentionDistanceLayer);
+#endif
+
 INSTANTIATE_CLASS(AttentionDistanceLayer);
 REGISTER_LAYER_CLASS(AttentionDistance);
 

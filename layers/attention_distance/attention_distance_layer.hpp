@@ -43,6 +43,7 @@ class AttentionDistanceLayer : public Layer<Dtype> {
 
  protected:
   virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
+  virtual void Forward_gpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
   /**
    * @brief With @f$ S_{ij} @f$ the top's gradients of (i, j) and (j, i) together and d the part distances:
    *   @f$ \partial L / \partial f_i^r = \sum_j S_{ij} w_i^r w_j^r (f_i^r - f_j^r) / d_{ij}^r @f$,
@@ -52,6 +53,8 @@ class AttentionDistanceLayer : public Layer<Dtype> {
    *   PAPER: @f$ \partial L / \partial \bar a_i^r = (\sum_q \omega_i^q) (1 - w_i^r) / \|\bar a_i\| @f$.
    */
   virtual void Backward_cpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
+      const vector<Blob<Dtype>*>& bottom);
+  virtual void Backward_gpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
       const vector<Blob<Dtype>*>& bottom);
 
   bool UnitFeatures() const;

@@ -248,4 +248,28 @@ TYPED_TEST(AttentionDistanceLayerTest, TestDegenerate) {
   }
 }
 
+TYPED_TEST(AttentionDistanceLayerTest, TestMatchesCpu) {
+  typedef typename TypeParam::Dtype Dtype;
+  for (int options = 0; options < 16; ++options) {
+    const LayerParameter param = this->Param(options % 2 ? this->L1 : this->L2, options / 2 % 2,
+        options / 4 % 2 ? EXACT : PAPER, options / 8 ? L2_UNIT : UNNORMALIZED);
+    AttentionDistanceLayer<Dtype> layer(param), on_cpu(param);
+    this->Draw(0, {3, 2, 129}, -1.5, 1.5);
+    this->Draw(1, {3, 2}, 0.1, 0.9);
+    this->ExpectMatchesCpu(&layer, &on_cpu, {true, true});
+    // Equal features, features of zeros; a video without scores, one with a score below 0.
+    this->Set(0, {3, 2, 2}, {0, 0, 0.3, 0.7, 0.5, 1, 0.3, 0.7, 0, 0, -2, 1});
+    this->Set(1, {3, 2}, {0, 0, 0.4, 0, -0.2, 0.5});
+    this->ExpectMatchesCpu(&layer, &on_cpu, {true, true});
+  }
+  const LayerParameter param = this->Param(this->L1);
+  AttentionDistanceLayer<Dtype> layer(param), on_cpu(param);
+  for (const vector<int>& shape : vector<vector<int> >{{1, 1, 1}, {3, 6, 300}, {7, 5, 33}, {2, 300, 2}}) {
+    this->Draw(0, shape, -1.5, 1.5);
+    this->Draw(1, {shape[0], shape[1]}, 0.1, 0.9);
+    this->ExpectMatchesCpu(&layer, &on_cpu, {true, false});
+    this->ExpectMatchesCpu(&layer, &on_cpu, {false, true});
+  }
+}
+
 }  // namespace caffe

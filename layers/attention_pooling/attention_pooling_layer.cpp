@@ -83,6 +83,10 @@ void AttentionPoolingLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
   }
 }
 
+#ifdef CPU_ONLY
+STUB_GPU(AttentionPoolingLayer);
+#endif
+
 INSTANTIATE_CLASS(AttentionPoolingLayer);
 REGISTER_LAYER_CLASS(AttentionPooling);
 

@@ -44,12 +44,15 @@ class AttentionPoolingLayer : public Layer<Dtype> {
 
  protected:
   virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
+  virtual void Forward_gpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
   /**
    * @brief With the gradients @f$ p^r @f$ of parts and @f$ w^r @f$ of weights:
    *   @f$ \partial L / \partial f^{r,t} = \frac{a^{r,t}}{\sum_s a^{r,s}} p^r @f$ and (Eq. 11)
    *   @f$ \partial L / \partial a^{r,t} = \frac{p^r \cdot (f^{r,t} - f^r)}{\sum_s a^{r,s}} + \frac{w^r}{T} @f$.
    */
   virtual void Backward_cpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
+      const vector<Blob<Dtype>*>& bottom);
+  virtual void Backward_gpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
       const vector<Blob<Dtype>*>& bottom);
 
   int frames_;             // T

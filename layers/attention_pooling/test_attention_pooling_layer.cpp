@@ -209,4 +209,37 @@ TYPED_TEST(AttentionPoolingLayerTest, TestZeroScores) {
   }
 }
 
+TYPED_TEST(AttentionPoolingLayerTest, TestMatchesCpu) {
+  typedef typename TypeParam::Dtype Dtype;
+  // Videos, frames, parts, channels; 35 parts take more than one launch.
+  for (const vector<int>& size : vector<vector<int> >{{1, 1, 1, 1}, {3, 8, 6, 300}, {2, 3, 35, 5}, {5, 2, 3, 129}}) {
+    const int rows = size[0] * size[1], parts = size[2];
+    this->bottom_.clear();
+    this->Draw(0, {rows, parts}, 0.1, 0.9);
+    vector<bool> scores_only = {true}, features_only = {false}, every_other = {true};
+    for (int r = 1; r <= parts; ++r) {
+      this->Draw(r, {rows, size[3]}, -2, 2);
+      scores_only.push_back(false);
+      features_only.push_back(true);
+      every_other.push_back(r % 2);
+    }
+    for (int options = 0; options < 4; ++options) {
+      const LayerParameter param = this->Param(size[1], options % 2, options / 2 ? PAPER : EXACT);
+      AttentionPoolingLayer<Dtype> layer(param), on_cpu(param);
+      this->ExpectMatchesCpu(&layer, &on_cpu, vector<bool>(parts + 1, true));
+      this->ExpectMatchesCpu(&layer, &on_cpu, scores_only);
+      this->ExpectMatchesCpu(&layer, &on_cpu, features_only);
+      this->ExpectMatchesCpu(&layer, &on_cpu, every_other);
+    }
+  }
+  // A part whose scores sum to 0, one whose scores sum to less.
+  for (double score : {0., -1.}) {
+    this->bottom_.resize(3);
+    this->Fill(2, 2, 3);
+    this->Set(0, {4, 2}, {score, 2, 0, 0, 0.5, score, 0.5, 0});
+    AttentionPoolingLayer<Dtype> layer(this->Param()), on_cpu(this->Param());
+    this->ExpectMatchesCpu(&layer, &on_cpu, {true, true, true});
+  }
+}
+
 }  // namespace caffe

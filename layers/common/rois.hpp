@@ -1,10 +1,10 @@
 #ifndef CAFFE_UTIL_ROIS_HPP_
 #define CAFFE_UTIL_ROIS_HPP_
 
-#include <cmath>
 #include <vector>
 
 #include "caffe/blob.hpp"
+#include "caffe/util/host_device.hpp"
 #include "caffe/util/refusal.hpp"
 
 namespace caffe {
@@ -17,22 +17,41 @@ void RequireRoiShape(const LayerParameter& layer, const Blob<Dtype>& rois) {
   }
 }
 
-/// Index of the map that box `roi` [map index, x1, y1, x2, y2] is on; refuses one of `maps` that there is not, and
-/// coordinates that are no numbers or too large to be pixels.
+/// Whether `value` can be a pixel coordinate: a number, and not so large that its rounding to int is undefined.
 template <typename Dtype>
-int RoiMap(const LayerParameter& layer, const Dtype* roi, int number, int maps) {
-  const Dtype kMost = 1e6;  // pixels; keeps the rounding to int defined
+CAFFE_HOST_DEVICE inline bool IsPixel(Dtype value) {
+  const Dtype kMost = 1e6;
+  return value >= -kMost && value <= kMost;
+}
+
+/// Index of the map that box `roi` [map index, x1, y1, x2, y2] is on; -1 if there is no such map among `maps`, or a
+/// coordinate is none.
+template <typename Dtype>
+CAFFE_HOST_DEVICE inline int RoiMap(const Dtype* roi, int maps) {
   for (int i = 0; i < 5; ++i) {
-    if (!(std::fabs(roi[i]) <= kMost)) {
-      Refusal(layer).stream() << "value " << i << " of box " << number << " is " << roi[i]
-          << ", no pixel coordinate; check the joints";
+    if (!IsPixel(roi[i])) {
+      return -1;
     }
   }
   const int map = static_cast<int>(roi[0]);
-  if (map < 0 || map >= maps || map != roi[0]) {
-    Refusal(layer).stream() << "box " << number << " is on map " << roi[0] << ", but there are maps 0 .. " << maps - 1;
+  return map >= 0 && map < maps && map == roi[0] ? map : -1;
+}
+
+/// Refuses boxes (M x 5) for which RoiMap is -1.
+template <typename Dtype>
+void RequireRois(const LayerParameter& layer, const Blob<Dtype>& rois, int maps) {
+  for (int m = 0; m < rois.shape(0); ++m) {
+    const Dtype* roi = rois.cpu_data() + m * 5;
+    for (int i = 0; i < 5; ++i) {
+      if (!IsPixel(roi[i])) {
+        Refusal(layer).stream() << "value " << i << " of box " << m << " is " << roi[i]
+            << ", no pixel coordinate; check the joints";
+      }
+    }
+    if (RoiMap(roi, maps) < 0) {
+      Refusal(layer).stream() << "box " << m << " is on map " << roi[0] << ", but there are maps 0 .. " << maps - 1;
+    }
   }
-  return map;
 }
 
 }  // namespace caffe

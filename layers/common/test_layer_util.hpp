@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <random>
 #include <stdexcept>
 #include <string>
@@ -165,9 +166,95 @@ class LayerTest : public MultiDeviceTest<TypeParam> {
     ExpectNear(before, Results(layer, propagate_down), 1e-6);
   }
 
+  /// `layer` gives on this test's device what `on_cpu`, a second one of the same parameters, gives on the CPU: tops,
+  /// gradients of the bottoms and of the parameters, each within `roundings` (of 1e-7, in double 2e-16) of the largest
+  /// value of its blob. A second pass gives the same bits; on the GPU it starts from bottoms that lie there, labels
+  /// and boxes too, and copies neither bottoms nor tops to the host.
+  void ExpectMatchesCpu(Layer<Dtype>* layer, Layer<Dtype>* on_cpu, const vector<bool>& propagate_down,
+      double roundings = 256) {
+    Caffe::set_mode(Caffe::CPU);
+    on_cpu->SetUp(bottom_, top_);
+    const vector<vector<double> > expected = Outcome(on_cpu, propagate_down);
+    Caffe::set_mode(TypeParam::device);
+    layer->SetUp(bottom_, top_);
+    for (int b = 0; b < on_cpu->blobs().size(); ++b) {
+      layer->blobs()[b]->CopyFrom(*on_cpu->blobs()[b]);
+    }
+    const vector<vector<double> > outcome = Outcome(layer, propagate_down);
+    ASSERT_EQ(expected.size(), outcome.size());
+    for (int b = 0; b < outcome.size(); ++b) {
+      ExpectWithin(roundings * std::numeric_limits<Dtype>::epsilon(), expected[b], outcome[b], b);
+    }
+    if (TypeParam::device == Caffe::GPU) {
+      for (Blob<Dtype>* blob : bottom_) {
+        blob->mutable_gpu_data();
+      }
+    }
+    const vector<vector<double> > again = Outcome(layer, propagate_down);
+    for (int b = 0; b < outcome.size(); ++b) {
+      ExpectWithin(0, outcome[b], again[b], b);
+    }
+  }
+
   vector<Blob<Dtype>*> bottom_, top_;
 
  private:
+  /// The tops, the gradients of the bottoms (sevens before) and those of the parameters (threes before), a vector each.
+  vector<vector<double> > Outcome(Layer<Dtype>* layer, const vector<bool>& propagate_down) {
+    vector<SyncedMemory::SyncedHead> places;
+    for (Blob<Dtype>* blob : bottom_) {
+      places.push_back(blob->data()->head());
+    }
+    for (Blob<Dtype>* top : top_) {  // a value that is not written shows
+      caffe_set(top->count(), std::numeric_limits<Dtype>::quiet_NaN(), top->mutable_cpu_data());
+    }
+    layer->Forward(bottom_, top_);
+    for (int i = 0; i < top_.size(); ++i) {
+      SetTopDiff(i, Drawn(top_[i]->count(), -1, 1, 200 + i));
+    }
+    for (const shared_ptr<Blob<Dtype> >& blob : layer->blobs()) {
+      caffe_set(blob->count(), Dtype(3), blob->mutable_cpu_diff());
+    }
+    BackwardOver(7, layer, propagate_down);
+    for (int i = 0; i < bottom_.size(); ++i) {
+      if (Caffe::mode() == Caffe::GPU && places[i] == SyncedMemory::HEAD_AT_GPU) {
+        EXPECT_EQ(places[i], bottom_[i]->data()->head()) << "bottom " << i << " was copied to the host";
+      }
+    }
+    vector<vector<double> > outcome;
+    for (int i = 0; i < top_.size(); ++i) {
+      if (Caffe::mode() == Caffe::GPU) {
+        EXPECT_EQ(SyncedMemory::HEAD_AT_GPU, top_[i]->data()->head()) << "top " << i << " was on the host";
+      }
+      outcome.push_back(Top(i));
+    }
+    for (int i = 0; i < bottom_.size(); ++i) {
+      outcome.push_back(Diff(i));
+    }
+    for (const shared_ptr<Blob<Dtype> >& blob : layer->blobs()) {
+      outcome.push_back(Diff(*blob));
+    }
+    return outcome;
+  }
+
+  /// Each value within `tolerance` times the largest finite one of `expected`. A NaN goes with a NaN, an infinity with
+  /// the same one.
+  static void ExpectWithin(double tolerance, const vector<double>& expected, const vector<double>& values, int blob) {
+    ASSERT_EQ(expected.size(), values.size()) << "blob " << blob;
+    double largest = 0;
+    for (double value : expected) {
+      largest = std::isfinite(value) ? std::max(largest, std::fabs(value)) : largest;
+    }
+    for (int i = 0; i < values.size(); ++i) {
+      if (std::isfinite(expected[i])) {
+        EXPECT_NEAR(expected[i], values[i], tolerance * largest) << "value " << i << " of blob " << blob;
+      } else {
+        EXPECT_TRUE(std::isnan(expected[i]) ? std::isnan(values[i]) : expected[i] == values[i])
+            << "value " << i << " of blob " << blob << " is " << values[i] << ", not " << expected[i];
+      }
+    }
+  }
+
   void BackwardOver(double old, Layer<Dtype>* layer, const vector<bool>& propagate_down) {
     for (Blob<Dtype>* blob : bottom_) {
       caffe_set(blob->count(), Dtype(old), blob->mutable_cpu_diff());

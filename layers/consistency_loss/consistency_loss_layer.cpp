@@ -96,16 +96,27 @@ const Dtype* ConsistencyLossLayer<Dtype>::PartFeatures(const vector<Blob<Dtype>*
 }
 
 template <typename Dtype>
-void ConsistencyLossLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
-  const int V = rows_ / T_;
-  const Dtype* label = bottom[label_]->cpu_data();
-  for (int v = 0; v < V; ++v) {
+void ConsistencyLossLayer<Dtype>::RequireLabels(const Dtype* label) const {
+  for (int v = 0; v < rows_ / T_; ++v) {
     LAYER_REQUIRE(label[v] >= 0 && label[v] < K_ && label[v] == std::floor(label[v])) << "label " << label[v]
         << " is none of 0 .. " << K_ - 1 << "; set num_output to the number of identities in the list";
   }
+}
+
+template <typename Dtype>
+Dtype ConsistencyLossLayer<Dtype>::Scale() const {
   const bool mean = this->layer_param_.loss_param().normalization() == LossParameter_NormalizationMode_VALID;
   const bool weighted = input_ == ConsistencyLossParameter_Input_WEIGHTED_FRAMES;
-  const Dtype scale = mean ? Dtype(1) / ((weighted ? V : rows_) * R_) : Dtype(1);
+  return mean ? Dtype(1) / ((weighted ? rows_ / T_ : rows_) * R_) : Dtype(1);
+}
+
+template <typename Dtype>
+void ConsistencyLossLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+  const int V = rows_ / T_;
+  const Dtype* label = bottom[label_]->cpu_data();
+  RequireLabels(label);
+  const bool weighted = input_ == ConsistencyLossParameter_Input_WEIGHTED_FRAMES;
+  const Dtype scale = Scale();
   Dtype loss = 0;
   for (int r = 0; r < R_; ++r) {
     Dtype* p = probability_.mutable_cpu_data() + r * rows_ * K_;
@@ -171,8 +182,7 @@ void ConsistencyLossLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top, 
     }
     if (weighted && propagate_down[R_ + 1]) {
       const int V = rows_ / T_;
-      const bool mean = this->layer_param_.loss_param().normalization() == LossParameter_NormalizationMode_VALID;
-      const Dtype scale = loss_weight * (mean ? Dtype(1) / (V * R_) : Dtype(1));
+      const Dtype scale = loss_weight * Scale();
       const Dtype* loss = row_loss_.cpu_data() + r * rows_;
       for (int v = 0; v < V; ++v) {
         const Dtype score_sum = score_sum_.cpu_data()[r * V + v];
@@ -188,6 +198,10 @@ void ConsistencyLossLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top, 
     }
   }
 }
+
+#ifdef CPU_ONLY
+STUB_GPU(ConsistencyLossLayer);
+#endif
 
 INSTANTIATE_CLASS(ConsistencyLossLayer);
 REGISTER_LAYER_CLASS(ConsistencyLoss);

@@ -54,6 +54,7 @@ class ConsistencyLossLayer : public LossLayer<Dtype> {
 
  protected:
   virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
+  virtual void Forward_gpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
   /**
    * @brief With @f$ p @f$ the softmax, @f$ e_y @f$ the label's unit vector, c each row's factor in the loss:
    *   @f$ \partial L / \partial f = c\, W^{rT} (p - e_y) @f$, @f$ \partial L / \partial W^r \mathrel{+}= \sum c\,
@@ -63,7 +64,14 @@ class ConsistencyLossLayer : public LossLayer<Dtype> {
    */
   virtual void Backward_cpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
       const vector<Blob<Dtype>*>& bottom);
+  virtual void Backward_gpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
+      const vector<Blob<Dtype>*>& bottom);
 
+  /// Refuses labels that are none of 0 .. K - 1. On the GPU that is for labels that lie on the host, as a data layer
+  /// leaves them; a wrong one that does not makes loss and gradients NaN.
+  void RequireLabels(const Dtype* label) const;
+  /// What all rows' factors have in common: 1 / (F R), for WEIGHTED_FRAMES 1 / (V R); 1 for the sum.
+  Dtype Scale() const;
   /// Features of part r as contiguous rows (rows_ x C_): the bottom itself, or a copy out of (V, R, C).
   const Dtype* PartFeatures(const vector<Blob<Dtype>*>& bottom, int r);
 
@@ -71,12 +79,12 @@ class ConsistencyLossLayer : public LossLayer<Dtype> {
   int R_, C_, K_, T_;         // T_ rows share a label: frames, or 1 for AGGREGATED
   int rows_;                  // F or V
   int label_;                 // index of the labels' bottom
-  Blob<Dtype> probability_;   // (R, rows, K)
+  Blob<Dtype> probability_;   // (R, rows, K); its diff on the GPU: the logits'
   Blob<Dtype> row_loss_;      // (R, rows)
   Blob<Dtype> factor_;        // (R, rows): each row's factor in the loss
   Blob<Dtype> score_sum_;     // (R, V): sum_t a; 0 where the frames count equally
-  Blob<Dtype> gathered_;      // (rows, C): one part of (V, R, C), and its gradient
-  Blob<Dtype> logit_diff_;    // (rows, K)
+  Blob<Dtype> gathered_;      // (rows, C): one part of (V, R, C), and its gradient; CPU only
+  Blob<Dtype> logit_diff_;    // (rows, K); CPU only
 };
 
 }  // namespace caffe

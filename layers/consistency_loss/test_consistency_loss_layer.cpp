@@ -246,6 +246,18 @@ TYPED_TEST(ConsistencyLossLayerTest, TestRefusedBottoms) {
     layer.SetUp(this->bottom_, this->top_);
     EXPECT_REFUSED(layer.Forward(this->bottom_, this->top_), "is none of 0 .. 2; set num_output");
   }
+  if (TypeParam::device == Caffe::GPU) {  // A wrong label that lies there is not read back, it makes NaN.
+    this->Fill(this->FRAMES);
+    for (double label : {-1., 3., 0.5, 1e30}) {
+      this->Set(2, {2}, {0, label});
+      this->bottom_[2]->mutable_gpu_data();
+      this->Run(&layer);
+      EXPECT_TRUE(std::isnan(this->Top()[0]));
+      this->Backward(&layer, {true, true, false}, {1});
+      EXPECT_FALSE(std::isnan(this->Diff(0)[0]));
+      EXPECT_TRUE(std::isnan(this->Diff(0)[7]));
+    }
+  }
   this->Fill(this->FRAMES);
   this->Run(&layer);
   EXPECT_REFUSED(this->Backward(&layer, {true, true, true}, {1}), "a label has no gradient");
@@ -306,6 +318,48 @@ TYPED_TEST(ConsistencyLossLayerTest, TestDegenerate) {
     this->ExpectNear({label == 0 ? 1000. : 0.}, this->Top());
     this->Backward(&large, {true, false}, {1});
     this->ExpectNear({label == 0 ? 1000. : 0.}, this->Diff(0));
+  }
+}
+
+TYPED_TEST(ConsistencyLossLayerTest, TestMatchesCpu) {
+  typedef typename TypeParam::Dtype Dtype;
+  // Videos, frames, parts, channels, identities; 35 parts take more than one launch.
+  for (const vector<int>& size : vector<vector<int> >{{1, 1, 1, 1, 1}, {3, 3, 2, 37, 300}, {5, 2, 3, 130, 17},
+      {2, 2, 35, 3, 4}}) {
+    const int v = size[0], t = size[1], parts = size[2], c = size[3], k = size[4];
+    vector<double> labels;
+    for (int i = 0; i < v; ++i) {
+      labels.push_back((7 * i + k - 1) % k);
+    }
+    for (auto input : {this->FRAMES, this->WEIGHTED, this->AGGREGATED}) {
+      this->bottom_.clear();
+      for (int r = 0; r < parts && input != this->AGGREGATED; ++r) {
+        this->Draw(r, {v * t, c}, -1, 1);
+      }
+      if (input == this->AGGREGATED) {
+        this->Draw(0, {v, parts, c}, -1, 1);
+      }
+      const int label = this->bottom_.size();
+      this->Set(label, {v}, labels);
+      if (input == this->WEIGHTED) {
+        this->Draw(label + 1, {v * t, parts}, 0.1, 0.5);
+        for (int s = 0; s < t; ++s) {  // the first video's first part has no score
+          this->bottom_[label + 1]->mutable_cpu_data()[s * parts] = 0;
+        }
+      }
+      vector<bool> all(this->bottom_.size(), true), every_other(all);
+      all[label] = false;
+      for (int i = 0; i < every_other.size(); ++i) {
+        every_other[i] = i % 2 && i != label;
+      }
+      for (bool sum : {false, true}) {
+        const LayerParameter param = this->With(this->Param(input, sum, k, t), {parts, k, c},
+            this->LayerTest<TypeParam>::Drawn(parts * k * c, -1, 1, 50));
+        ConsistencyLossLayer<Dtype> layer(param), on_cpu(param);
+        this->ExpectMatchesCpu(&layer, &on_cpu, all);
+        this->ExpectMatchesCpu(&layer, &on_cpu, every_other);
+      }
+    }
   }
 }
 

@@ -25,11 +25,16 @@ void HeatMapsLayer<Dtype>::Reshape(const vector<Blob<Dtype>*>& bottom, const vec
   for (int j = 0; j < J; ++j) {
     order[j] = j;
   }
-  channels_ = order;
+  vector<int> channels = order;
   if (param.channel_size() > 0) {
-    channels_.assign(param.channel().begin(), param.channel().end());
-    LAYER_REQUIRE(channels_.size() == J && std::is_permutation(order.begin(), order.end(), channels_.begin()))
+    channels.assign(param.channel().begin(), param.channel().end());
+    LAYER_REQUIRE(channels.size() == J && std::is_permutation(order.begin(), order.end(), channels.begin()))
         << "channel must list each of 0 .. " << J - 1 << " once, the maps of the bottom's " << J << " joints";
+  }
+  if (channels != channels_) {  // not in each pass: the kernels' copy would travel again
+    channels_ = channels;
+    joint_channels_.Reshape(vector<int>(1, J));
+    std::copy(channels.begin(), channels.end(), joint_channels_.mutable_cpu_data());
   }
   top[0]->Reshape(bottom[0]->shape(0), J + 1, param.height(), param.width());
 }
@@ -69,6 +74,10 @@ void HeatMapsLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top, const v
     caffe_set(bottom[0]->count(), Dtype(0), bottom[0]->mutable_cpu_diff());
   }
 }
+
+#ifdef CPU_ONLY
+STUB_GPU(HeatMapsLayer);
+#endif
 
 INSTANTIATE_CLASS(HeatMapsLayer);
 REGISTER_LAYER_CLASS(HeatMaps);

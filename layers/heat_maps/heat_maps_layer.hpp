@@ -43,11 +43,15 @@ class HeatMapsLayer : public Layer<Dtype> {
 
  protected:
   virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
+  virtual void Forward_gpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
   /// @brief Targets pass no gradient: the joints get zeros.
   virtual void Backward_cpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
       const vector<Blob<Dtype>*>& bottom);
+  virtual void Backward_gpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
+      const vector<Blob<Dtype>*>& bottom);
 
-  vector<int> channels_;  // map of each joint
+  vector<int> channels_;      // map of each joint
+  Blob<int> joint_channels_;  // the same for the kernels
 };
 
 }  // namespace caffe

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -174,6 +175,26 @@ TYPED_TEST(HeatMapsLayerTest, TestDegenerate) {
   this->Run(&pair);
   const double two = std::exp(-2.), three = std::exp(-4.5);
   this->ExpectNear({two, three, 1 - two, 1 - three}, this->Top(), 1e-6);
+}
+
+TYPED_TEST(HeatMapsLayerTest, TestMatchesCpu) {
+  typedef typename TypeParam::Dtype Dtype;
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  for (int frames : {1, 3}) {
+    this->Draw(0, {frames, 3, 3}, -4, 20);
+    for (double confidence : {-1., nan, 1.}) {
+      this->bottom_[0]->mutable_cpu_data()[5] = confidence;
+      for (const LayerParameter& param : {this->Param(1, 1), this->Param(17, 23, 1.5, 3, {2, 0, 1})}) {
+        HeatMapsLayer<Dtype> layer(param), on_cpu(param);
+        this->ExpectMatchesCpu(&layer, &on_cpu, {true});
+        this->ExpectMatchesCpu(&layer, &on_cpu, {false});
+      }
+    }
+    // A coordinate that is no number: its map is none, and it takes nothing from the background.
+    this->bottom_[0]->mutable_cpu_data()[3] = nan;
+    HeatMapsLayer<Dtype> layer(this->Param(3, 5)), on_cpu(this->Param(3, 5));
+    this->ExpectMatchesCpu(&layer, &on_cpu, {true});
+  }
 }
 
 }  // namespace caffe

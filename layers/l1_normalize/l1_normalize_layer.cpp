@@ -50,6 +50,10 @@ void L1NormalizeLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top, cons
   }
 }
 
+#ifdef CPU_ONLY
+STUB_GPU(L1NormalizeLayer);
+#endif
+
 INSTANTIATE_CLASS(L1NormalizeLayer);
 REGISTER_LAYER_CLASS(L1Normalize);
 

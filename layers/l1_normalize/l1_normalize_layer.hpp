@@ -37,12 +37,15 @@ class L1NormalizeLayer : public Layer<Dtype> {
 
  protected:
   virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
+  virtual void Forward_gpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
   /**
    * @brief With the top's gradient @f$ g @f$ and the norm n:
    *   @f$ \partial L / \partial a = (g - \mathrm{sgn}(a) \sum g y) / n @f$, the sum over the video's map. A map
    *   of zeros gives g / eps: finite, and a sigmoid that gave the zeros passes none of it on.
    */
   virtual void Backward_cpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
+      const vector<Blob<Dtype>*>& bottom);
+  virtual void Backward_gpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
       const vector<Blob<Dtype>*>& bottom);
 
   Blob<Dtype> norm_;  // (V): n, with eps

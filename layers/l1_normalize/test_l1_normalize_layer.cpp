@@ -123,4 +123,20 @@ TYPED_TEST(L1NormalizeLayerTest, TestDegenerate) {
   this->ExpectNear({0.25, 0.5, 0, 0}, this->Diff(0));
 }
 
+TYPED_TEST(L1NormalizeLayerTest, TestMatchesCpu) {
+  typedef typename TypeParam::Dtype Dtype;
+  for (const vector<int>& size : vector<vector<int> >{{1, 1, 2}, {5, 3, 2}, {2, 7, 43}, {300, 1, 33}}) {
+    const int videos = size[0], frames = size[1], parts = size[2];
+    this->Draw(0, {videos * frames, parts}, -1, 1);
+    this->bottom_[0]->mutable_cpu_data()[0] = 0;  // a score without a sign
+    L1NormalizeLayer<Dtype> layer(this->Param(frames)), on_cpu(this->Param(frames));
+    this->ExpectMatchesCpu(&layer, &on_cpu, {true});
+    this->ExpectMatchesCpu(&layer, &on_cpu, {false});
+  }
+  // A map of zeros alone: g / eps.
+  this->Set(0, {6, 2}, vector<double>(12, 0));
+  L1NormalizeLayer<Dtype> layer(this->Param()), on_cpu(this->Param());
+  this->ExpectMatchesCpu(&layer, &on_cpu, {true});
+}
+
 }  // namespace caffe

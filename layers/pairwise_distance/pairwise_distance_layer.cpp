@@ -57,6 +57,10 @@ void PairwiseDistanceLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
   }
 }
 
+#ifdef CPU_ONLY
+STUB_GPU(PairwiseDistanceLayer);
+#endif
+
 INSTANTIATE_CLASS(PairwiseDistanceLayer);
 REGISTER_LAYER_CLASS(PairwiseDistance);
 

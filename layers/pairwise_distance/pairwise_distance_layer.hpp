@@ -38,12 +38,15 @@ class PairwiseDistanceLayer : public Layer<Dtype> {
 
  protected:
   virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
+  virtual void Forward_gpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
   /**
    * @brief With @f$ S_{ij} @f$ the top's gradients of (i, j) and (j, i) together:
    *   @f$ \partial L / \partial g_i = \sum_j S_{ij} (g_i - g_j) / d_g(i, j) @f$; squared,
    *   @f$ \sum_j 2 S_{ij} (g_i - g_j) @f$.
    */
   virtual void Backward_cpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
+      const vector<Blob<Dtype>*>& bottom);
+  virtual void Backward_gpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
       const vector<Blob<Dtype>*>& bottom);
 
   bool UnitFeatures() const;

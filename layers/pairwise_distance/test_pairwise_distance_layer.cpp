@@ -159,4 +159,20 @@ TYPED_TEST(PairwiseDistanceLayerTest, TestDegenerate) {
   this->ExpectNear({0, 0, 0, 0}, this->Diff(0));
 }
 
+TYPED_TEST(PairwiseDistanceLayerTest, TestMatchesCpu) {
+  typedef typename TypeParam::Dtype Dtype;
+  for (int options = 0; options < 4; ++options) {
+    const LayerParameter param = this->Param(options % 2 ? L2_UNIT : UNNORMALIZED, options / 2);
+    PairwiseDistanceLayer<Dtype> layer(param), on_cpu(param);
+    for (const vector<int>& shape : vector<vector<int> >{{1, 1}, {2, 300}, {7, 33}, {24, 5}, {3, 2, 129}}) {
+      this->Draw(0, shape, -1.5, 1.5);
+      this->ExpectMatchesCpu(&layer, &on_cpu, {true});
+      this->ExpectMatchesCpu(&layer, &on_cpu, {false});
+    }
+    // Equal rows, rows of zeros.
+    this->Set(0, {5, 2}, {0, 0, 0.3, 0.7, 0.3, 0.7, 0, 0, -2, 1});
+    this->ExpectMatchesCpu(&layer, &on_cpu, {true});
+  }
+}
+
 }  // namespace caffe

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -27,6 +28,19 @@ void PartBoxesLayer<Dtype>::LayerSetUp(const vector<Blob<Dtype>*>& bottom, const
     }
   }
   LAYER_REQUIRE(param.grow() >= 0 && param.min_side() >= 0) << "grow and min_side must not be negative";
+  rule_.grow = param.grow();
+  rule_.min_side = param.min_side();
+  rule_.clip[0] = param.clip_width();
+  rule_.clip[1] = param.clip_height();
+  vector<int> lists(1, 0);
+  for (const vector<int>& part : parts_) {
+    lists.push_back(lists.back() + part.size());
+  }
+  for (const vector<int>& part : parts_) {
+    lists.insert(lists.end(), part.begin(), part.end());
+  }
+  part_lists_.Reshape(vector<int>(1, lists.size()));
+  std::copy(lists.begin(), lists.end(), part_lists_.mutable_cpu_data());
 }
 
 template <typename Dtype>
@@ -46,54 +60,32 @@ void PartBoxesLayer<Dtype>::Reshape(const vector<Blob<Dtype>*>& bottom, const ve
 }
 
 template <typename Dtype>
-typename PartBoxesLayer<Dtype>::Extent PartBoxesLayer<Dtype>::PartExtent(const Dtype* joints, const vector<int>& part,
-    int axis) const {
-  const PartBoxesParameter& param = this->layer_param_.part_boxes_param();
-  Extent extent = {{0, 0}, {part[0], part[0]}, {{1, 0}, {0, 1}}};
-  for (int joint : part) {
-    const Dtype value = joints[joint * 3 + axis];
-    LAYER_REQUIRE(std::isfinite(value)) << "joint " << joint + 1 << " has coordinate " << value
-        << "; check the joints file";
-    if (value < joints[extent.joint[0] * 3 + axis]) {
-      extent.joint[0] = joint;
-    }
-    if (value > joints[extent.joint[1] * 3 + axis]) {
-      extent.joint[1] = joint;
+void PartBoxesLayer<Dtype>::RequireNumbers(const Blob<Dtype>& joints) const {
+  const Dtype* values = joints.cpu_data();
+  for (int f = 0; f < joints.shape(0); ++f) {
+    for (const vector<int>& part : parts_) {
+      for (int joint : part) {
+        for (int axis = 0; axis < 2; ++axis) {
+          const Dtype value = values[(f * joints.shape(1) + joint) * 3 + axis];
+          LAYER_REQUIRE(std::isfinite(value)) << "joint " << joint + 1 << " has coordinate " << value
+              << "; check the joints file";
+        }
+      }
     }
   }
-  const Dtype low = joints[extent.joint[0] * 3 + axis], high = joints[extent.joint[1] * 3 + axis];
-  const Dtype grow = param.grow(), side = (high - low) * (1 + 2 * grow);
-  extent.edge[0] = low - grow * (high - low);
-  extent.edge[1] = high + grow * (high - low);
-  extent.slope[0][0] = extent.slope[1][1] = 1 + grow;
-  extent.slope[0][1] = extent.slope[1][0] = -grow;
-  if (side < param.min_side()) {
-    const Dtype centre = (low + high) / 2;
-    extent.edge[0] = centre - Dtype(param.min_side()) / 2;
-    extent.edge[1] = centre + Dtype(param.min_side()) / 2;
-    for (int i = 0; i < 4; ++i) {
-      extent.slope[i / 2][i % 2] = Dtype(0.5);
-    }
-  }
-  const int clip = axis == 0 ? param.clip_width() : param.clip_height();
-  for (int e = 0; clip > 0 && e < 2; ++e) {
-    if (extent.edge[e] < 0 || extent.edge[e] > clip - 1) {
-      extent.edge[e] = extent.edge[e] < 0 ? 0 : clip - 1;
-      extent.slope[e][0] = extent.slope[e][1] = 0;
-    }
-  }
-  return extent;
 }
 
 template <typename Dtype>
 void PartBoxesLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
   const int F = bottom[0]->shape(0), J = bottom[0]->shape(1);
+  RequireNumbers(*bottom[0]);
   for (int r = 0; r < parts_.size(); ++r) {
     Dtype* boxes = top[r]->mutable_cpu_data();
     for (int f = 0; f < F; ++f) {
       boxes[f * 5] = f;
       for (int axis = 0; axis < 2; ++axis) {
-        const Extent extent = PartExtent(bottom[0]->cpu_data() + f * J * 3, parts_[r], axis);
+        const PartExtent<Dtype> extent =
+            rule_.Extent(bottom[0]->cpu_data() + f * J * 3, parts_[r].data(), parts_[r].size(), axis);
         boxes[f * 5 + 1 + axis] = extent.edge[0];
         boxes[f * 5 + 3 + axis] = extent.edge[1];
       }
@@ -113,7 +105,8 @@ void PartBoxesLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top, const 
   for (int r = 0; r < parts_.size(); ++r) {
     for (int f = 0; f < F; ++f) {
       for (int axis = 0; axis < 2; ++axis) {
-        const Extent extent = PartExtent(bottom[0]->cpu_data() + f * J * 3, parts_[r], axis);
+        const PartExtent<Dtype> extent =
+            rule_.Extent(bottom[0]->cpu_data() + f * J * 3, parts_[r].data(), parts_[r].size(), axis);
         for (int e = 0; e < 2; ++e) {
           const Dtype g = top[r]->cpu_diff()[f * 5 + 1 + 2 * e + axis];
           for (int end = 0; end < 2; ++end) {
@@ -124,6 +117,10 @@ void PartBoxesLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top, const 
     }
   }
 }
+
+#ifdef CPU_ONLY
+STUB_GPU(PartBoxesLayer);
+#endif
 
 INSTANTIATE_CLASS(PartBoxesLayer);
 REGISTER_LAYER_CLASS(PartBoxes);

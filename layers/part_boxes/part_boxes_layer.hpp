@@ -6,6 +6,7 @@
 #include "caffe/blob.hpp"
 #include "caffe/layer.hpp"
 #include "caffe/proto/caffe.pb.h"
+#include "caffe/util/part_extent.hpp"
 
 namespace caffe {
 
@@ -41,22 +42,22 @@ class PartBoxesLayer : public Layer<Dtype> {
 
  protected:
   virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
+  virtual void Forward_gpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
   /**
    * @brief The gradient of an edge goes to the joint that attains the minimum or maximum (the first one on ties); a
    *   clipped edge has none. The frame index and the confidences get none.
    */
   virtual void Backward_cpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
       const vector<Blob<Dtype>*>& bottom);
+  virtual void Backward_gpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
+      const vector<Blob<Dtype>*>& bottom);
 
-  /// A box's extent along one axis: its two edges, the joints they come from, and d edge / d (minimum, maximum).
-  struct Extent {
-    Dtype edge[2];
-    int joint[2];
-    Dtype slope[2][2];
-  };
-  Extent PartExtent(const Dtype* joints, const vector<int>& part, int axis) const;
+  /// Refuses joints with a coordinate that is no number.
+  void RequireNumbers(const Blob<Dtype>& joints) const;
 
   vector<vector<int> > parts_;  // joints from 0
+  Blob<int> part_lists_;        // the same for the kernels: where each part begins in what follows and the last ends; joints
+  PartBoxRule<Dtype> rule_;
 };
 
 }  // namespace caffe

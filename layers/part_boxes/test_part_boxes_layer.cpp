@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <vector>
 
@@ -208,6 +209,54 @@ TYPED_TEST(PartBoxesLayerTest, TestOffTheImage) {
   this->ExpectNear({0, 0, 127, 0, 127}, this->Top());
   this->Backward(&clipped, {true}, {1, 1, 1, 1, 1});
   this->ExpectNear(vector<double>(6, 0), this->Diff(0), 0);
+}
+
+TYPED_TEST(PartBoxesLayerTest, TestMatchesCpu) {
+  typedef typename TypeParam::Dtype Dtype;
+  // Parts that fill no launch, one, and two; joints on whole pixels, so that many tie; sides and edges at their limits.
+  for (int frames : {1, 9, 111}) {
+    for (int R : {1, 6, 33}) {
+      vector<vector<int> > parts;
+      for (int r = 0; r < R; ++r) {
+        parts.push_back({});
+        for (int k = 0; k <= r % 5; ++k) {
+          parts.back().push_back((r * 5 + k * 3) % 14 + 1);
+        }
+      }
+      this->top_.clear();
+      this->Tops(R);
+      this->Draw(0, {frames, 14, 3}, -10, 70);
+      for (int i = 0; i < this->bottom_[0]->count(); ++i) {
+        this->bottom_[0]->mutable_cpu_data()[i] = std::floor(this->bottom_[0]->cpu_data()[i]);
+      }
+      for (const LayerParameter& param : {this->Param(parts), this->Param(parts, 0.2, 30, 50, 60)}) {
+        PartBoxesLayer<Dtype> layer(param), on_cpu(param);
+        this->ExpectMatchesCpu(&layer, &on_cpu, {true});
+        this->ExpectMatchesCpu(&layer, &on_cpu, {false});
+      }
+    }
+  }
+}
+
+TYPED_TEST(PartBoxesLayerTest, TestJointsThatAreNoNumbers) {
+  typedef typename TypeParam::Dtype Dtype;
+  this->Tops(1);
+  PartBoxesLayer<Dtype> layer(this->Param({{1, 2}}, 0, 5, 20, 20));
+  for (double wrong : {std::numeric_limits<double>::quiet_NaN(), -std::numeric_limits<double>::infinity()}) {
+    // Not of a joint that no part has, nor a confidence.
+    this->Set(0, {1, 3, 3}, {1, 2, wrong, 9, 10, 1, wrong, wrong, 1});
+    this->Run(&layer);
+    this->ExpectNear({0, 1, 2, 9, 10}, this->Top());
+    this->Set(0, {1, 3, 3}, {1, 2, 1, 9, wrong, 1, 5, 5, 1});
+    EXPECT_REFUSED(layer.Forward(this->bottom_, this->top_), "joint 2 has coordinate ");
+    if (TypeParam::device == Caffe::GPU) {  // Joints that lie there are not read back: they make NaN.
+      this->bottom_[0]->mutable_gpu_data();
+      layer.Forward(this->bottom_, this->top_);
+      for (int i = 0; i < 5; ++i) {
+        EXPECT_EQ(i == 2 || i == 4, std::isnan(this->Top()[i])) << "value " << i;
+      }
+    }
+  }
 }
 
 }  // namespace caffe

@@ -21,13 +21,15 @@ void PoseInputLayer<Dtype>::LayerSetUp(const vector<Blob<Dtype>*>& bottom, const
   for (int c = 0; c < 3; ++c) {
     offset_[c] = (means == 0 ? 0 : param.mean_value(c % means)) / Dtype(256) - Dtype(0.5);
   }
-  centre_.clear();
+  centre_.Reshape(vector<int>{h, w});
+  Dtype* centre = centre_.mutable_cpu_data();
   for (int y = 0; y < h; ++y) {
     for (int x = 0; x < w; ++x) {
       const double dx = (x - w / 2.) / param.sigma(), dy = (y - h / 2.) / param.sigma();
-      centre_.push_back(std::exp(-(dx * dx + dy * dy) / 2));
+      centre[y * w + x] = std::exp(-(dx * dx + dy * dy) / 2);
     }
   }
+  rows_.size = columns_.size = 0;
 }
 
 template <typename Dtype>
@@ -39,58 +41,78 @@ void PoseInputLayer<Dtype>::Reshape(const vector<Blob<Dtype>*>& bottom, const ve
   top[0]->Reshape(bottom[0]->num(), 4, h, w);
   const double aspect = param.aspect();
   const bool narrow = aspect <= double(w) / h;
-  rows_ = BoxAxis(h, narrow ? h : w / aspect, bottom[0]->height());
-  columns_ = BoxAxis(w, narrow ? aspect * h : w, bottom[0]->width());
+  SetAxis(h, narrow ? h : w / aspect, bottom[0]->height(), &rows_);
+  SetAxis(w, narrow ? aspect * h : w, bottom[0]->width(), &columns_);
 }
 
 template <typename Dtype>
-typename PoseInputLayer<Dtype>::Axis PoseInputLayer<Dtype>::BoxAxis(int pixels, double side, int size) {
-  Axis axis = {0, {}};
+void PoseInputLayer<Dtype>::SetAxis(int pixels, double side, int size, Axis* axis) {
+  if (axis->size == size) {  // not in each pass: the kernels' copy would travel again
+    return;
+  }
+  axis->size = size;
+  axis->neighbours.Reshape(vector<int>{pixels, 2});
+  axis->weights.Reshape(vector<int>{pixels, 2});
+  axis->readers.Reshape(vector<int>{size, 2});
+  int* neighbours = axis->neighbours.mutable_cpu_data();
+  Dtype* weights = axis->weights.mutable_cpu_data();
+  int* readers = axis->readers.mutable_cpu_data();
+  std::fill(neighbours, neighbours + 2 * pixels, -1);
+  std::fill(readers, readers + 2 * size, 0);
   const double edge = (pixels - side) / 2;
   for (int i = 0; i < pixels; ++i) {
     const double centre = i + 0.5;
     if (centre < edge || centre >= edge + side) {
       continue;
     }
-    if (axis.samples.empty()) {
-      axis.begin = i;
-    }
     const double coordinate = std::min(std::max((centre - edge) / side * size - 0.5, 0.), size - 1.);
-    Sample sample;
-    sample.low = std::min(static_cast<int>(coordinate), std::max(size - 2, 0));
-    sample.high = std::min(sample.low + 1, size - 1);
-    sample.high_weight = coordinate - sample.low;
-    sample.low_weight = 1 - sample.high_weight;
-    axis.samples.push_back(sample);
+    const int low = std::min(static_cast<int>(coordinate), std::max(size - 2, 0));
+    neighbours[2 * i] = low;
+    neighbours[2 * i + 1] = std::min(low + 1, size - 1);
+    const Dtype high_weight = coordinate - low;
+    weights[2 * i] = 1 - high_weight;
+    weights[2 * i + 1] = high_weight;
+    for (int n = 2 * i; n < 2 * i + 2; ++n) {  // coordinates rise with i, so that readers lie side by side
+      int* reader = readers + 2 * neighbours[n];
+      reader[0] = reader[1] == 0 ? i : reader[0];
+      reader[1] = i + 1;
+    }
   }
-  return axis;
 }
 
 template <typename Dtype>
 void PoseInputLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
   const int F = bottom[0]->num(), in = bottom[0]->count(2), W = bottom[0]->width();
-  const int out = top[0]->count(2), w = top[0]->width();
+  const int out = top[0]->count(2), h = top[0]->height(), w = top[0]->width();
   const Dtype* frames = bottom[0]->cpu_data();
+  const Dtype* centre = centre_.cpu_data();
+  const int* rows = rows_.neighbours.cpu_data();
+  const int* columns = columns_.neighbours.cpu_data();
+  const Dtype* y_weights = rows_.weights.cpu_data();
+  const Dtype* x_weights = columns_.weights.cpu_data();
   Dtype* planes = top[0]->mutable_cpu_data();
 #pragma omp parallel for collapse(2)
   for (int f = 0; f < F; ++f) {
     for (int c = 0; c < 4; ++c) {
       Dtype* plane = planes + (f * 4 + c) * out;
       if (c == 3) {
-        std::copy(centre_.begin(), centre_.end(), plane);
+        std::copy(centre, centre + out, plane);
         continue;
       }
       std::fill(plane, plane + out, fill_);
-      for (int i = 0; i < rows_.samples.size(); ++i) {
-        const Sample& y = rows_.samples[i];
-        const Dtype* low = frames + (f * 3 + c) * in + y.low * W;
-        const Dtype* high = frames + (f * 3 + c) * in + y.high * W;
-        Dtype* line = plane + (rows_.begin + i) * w + columns_.begin;
-        for (int j = 0; j < columns_.samples.size(); ++j) {
-          const Sample& x = columns_.samples[j];
-          line[j] = offset_[c] + factor_ * (
-              y.low_weight * (x.low_weight * low[x.low] + x.high_weight * low[x.high]) +
-              y.high_weight * (x.low_weight * high[x.low] + x.high_weight * high[x.high]));
+      for (int y = 0; y < h; ++y) {
+        if (rows[2 * y] < 0) {
+          continue;
+        }
+        const Dtype* low = frames + (f * 3 + c) * in + rows[2 * y] * W;
+        const Dtype* high = frames + (f * 3 + c) * in + rows[2 * y + 1] * W;
+        for (int x = 0; x < w; ++x) {
+          if (columns[2 * x] >= 0) {
+            const int left = columns[2 * x], right = columns[2 * x + 1];
+            plane[y * w + x] = offset_[c] + factor_ * (
+                y_weights[2 * y] * (x_weights[2 * x] * low[left] + x_weights[2 * x + 1] * low[right]) +
+                y_weights[2 * y + 1] * (x_weights[2 * x] * high[left] + x_weights[2 * x + 1] * high[right]));
+          }
         }
       }
     }
@@ -104,30 +126,42 @@ void PoseInputLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top, const 
     return;
   }
   const int F = bottom[0]->num(), in = bottom[0]->count(2), W = bottom[0]->width();
-  const int out = top[0]->count(2), w = top[0]->width();
+  const int out = top[0]->count(2), h = top[0]->height(), w = top[0]->width();
   const Dtype* planes = top[0]->cpu_diff();
+  const int* rows = rows_.neighbours.cpu_data();
+  const int* columns = columns_.neighbours.cpu_data();
+  const Dtype* y_weights = rows_.weights.cpu_data();
+  const Dtype* x_weights = columns_.weights.cpu_data();
   Dtype* frames = bottom[0]->mutable_cpu_diff();
   caffe_set(bottom[0]->count(), Dtype(0), frames);
 #pragma omp parallel for collapse(2)
   for (int f = 0; f < F; ++f) {
     for (int c = 0; c < 3; ++c) {
-      for (int i = 0; i < rows_.samples.size(); ++i) {
-        const Sample& y = rows_.samples[i];
-        Dtype* low = frames + (f * 3 + c) * in + y.low * W;
-        Dtype* high = frames + (f * 3 + c) * in + y.high * W;
-        const Dtype* line = planes + (f * 4 + c) * out + (rows_.begin + i) * w + columns_.begin;
-        for (int j = 0; j < columns_.samples.size(); ++j) {
-          const Sample& x = columns_.samples[j];
-          const Dtype g = factor_ * line[j];
-          low[x.low] += g * y.low_weight * x.low_weight;
-          low[x.high] += g * y.low_weight * x.high_weight;
-          high[x.low] += g * y.high_weight * x.low_weight;
-          high[x.high] += g * y.high_weight * x.high_weight;
+      const Dtype* plane = planes + (f * 4 + c) * out;
+      for (int y = 0; y < h; ++y) {
+        if (rows[2 * y] < 0) {
+          continue;
+        }
+        Dtype* low = frames + (f * 3 + c) * in + rows[2 * y] * W;
+        Dtype* high = frames + (f * 3 + c) * in + rows[2 * y + 1] * W;
+        for (int x = 0; x < w; ++x) {
+          if (columns[2 * x] >= 0) {
+            const int left = columns[2 * x], right = columns[2 * x + 1];
+            const Dtype g = factor_ * plane[y * w + x];
+            low[left] += g * y_weights[2 * y] * x_weights[2 * x];
+            low[right] += g * y_weights[2 * y] * x_weights[2 * x + 1];
+            high[left] += g * y_weights[2 * y + 1] * x_weights[2 * x];
+            high[right] += g * y_weights[2 * y + 1] * x_weights[2 * x + 1];
+          }
         }
       }
     }
   }
 }
+
+#ifdef CPU_ONLY
+STUB_GPU(PoseInputLayer);
+#endif
 
 INSTANTIATE_CLASS(PoseInputLayer);
 REGISTER_LAYER_CLASS(PoseInput);

@@ -46,30 +46,30 @@ class PoseInputLayer : public Layer<Dtype> {
 
  protected:
   virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
+  virtual void Forward_gpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
   /**
    * @brief The bilinear reading backwards: with the weights @f$ \omega @f$ of the top's pixels in the box and their
    *   gradients g, @f$ \partial L / \partial v_i = \sum_o \omega_{oi} g_o / (256\, scale) @f$. The centre map passes none.
    */
   virtual void Backward_cpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
       const vector<Blob<Dtype>*>& bottom);
+  virtual void Backward_gpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
+      const vector<Blob<Dtype>*>& bottom);
 
-  /// What one row or column of the top reads: two neighbours in the bottom and their weights.
-  struct Sample {
-    int low, high;
-    Dtype low_weight, high_weight;
-  };
-  /// The rows or columns of the top in the box: from `begin` on, one for each sample.
+  /// What the rows or the columns of the top read of those of the bottom.
   struct Axis {
-    int begin;
-    vector<Sample> samples;
+    int size;                // of the bottom, for which the rest was made; 0: for none yet
+    Blob<int> neighbours;    // (pixels of the top, 2); -1 beside the box
+    Blob<Dtype> weights;     // of the neighbours
+    Blob<int> readers;       // (size, 2): the first pixel of the top that reads this one, and one past the last
   };
-  /// An axis of `pixels` in the top and `size` in the bottom, on which the box is `side` long.
-  static Axis BoxAxis(int pixels, double side, int size);
+  /// Makes an axis of `pixels` in the top and `size` in the bottom, on which the box is `side` long.
+  static void SetAxis(int pixels, double side, int size, Axis* axis);
 
   Dtype factor_;          // top = factor v + offset
   Dtype offset_[3];
   Dtype fill_;            // as a value of the top
-  vector<Dtype> centre_;  // h * w
+  Blob<Dtype> centre_;    // (h, w)
   Axis rows_, columns_;
 };
 

@@ -228,4 +228,19 @@ TYPED_TEST(PoseInputLayerTest, TestDegenerate) {
   this->ExpectNear({1, 2, 3}, this->Diff(0));
 }
 
+TYPED_TEST(PoseInputLayerTest, TestMatchesCpu) {
+  typedef typename TypeParam::Dtype Dtype;
+  // Enlarged, shrunk so far that most of the bottom is not read, a bottom of one row, column, and pixel.
+  for (const vector<int>& bottom : vector<vector<int> >{{3, 3, 13, 7}, {2, 3, 61, 40}, {1, 3, 1, 5}, {1, 3, 5, 1},
+      {1, 3, 1, 1}}) {
+    this->Draw(0, bottom, -100, 155);
+    for (const LayerParameter& param : {this->Param(33, 35, 0.5, {104, 117, 123}), this->Param(5, 9, 3, {}, -0.5, 0),
+        this->Param(1, 1, 1), this->Param(7, 4, 0.05)}) {
+      PoseInputLayer<Dtype> layer(param), on_cpu(param);
+      this->ExpectMatchesCpu(&layer, &on_cpu, {true});
+      this->ExpectMatchesCpu(&layer, &on_cpu, {false});
+    }
+  }
+}
+
 }  // namespace caffe

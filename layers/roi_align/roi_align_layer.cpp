@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <vector>
 
 #include "caffe/layers/roi_align_layer.hpp"
@@ -27,22 +26,10 @@ void ROIAlignLayer<Dtype>::Reshape(const vector<Blob<Dtype>*>& bottom, const vec
 }
 
 template <typename Dtype>
-vector<typename ROIAlignLayer<Dtype>::Sample> ROIAlignLayer<Dtype>::Samples(Dtype begin, Dtype end, int pooled,
-    int size) const {
-  vector<Sample> samples(pooled * ratio_);
-  for (int i = 0; i < samples.size(); ++i) {
-    Sample& sample = samples[i];
-    sample.place = (i + Dtype(0.5)) / samples.size();
-    const Dtype coordinate = begin * scale_ - Dtype(0.5) + (end - begin) * scale_ * sample.place;
-    const Dtype moved = std::min(std::max(coordinate, Dtype(0)), Dtype(size - 1));
-    sample.low = std::min(static_cast<int>(moved), std::max(size - 2, 0));
-    sample.high = std::min(sample.low + 1, size - 1);
-    sample.slope = moved == coordinate && sample.high > sample.low ? 1 : 0;
-    sample.high_weight = moved - sample.low;
-    sample.low_weight = 1 - sample.high_weight;
-    if (coordinate < -1 || coordinate > size) {
-      sample.low_weight = sample.high_weight = sample.slope = 0;
-    }
+vector<RoiSample<Dtype> > ROIAlignLayer<Dtype>::Samples(Dtype begin, Dtype end, int pooled, int size) const {
+  vector<RoiSample<Dtype> > samples;
+  for (int i = 0; i < pooled * ratio_; ++i) {
+    samples.push_back(RoiSample<Dtype>(begin, end, scale_, i, pooled * ratio_, size));
   }
   return samples;
 }
@@ -50,11 +37,13 @@ vector<typename ROIAlignLayer<Dtype>::Sample> ROIAlignLayer<Dtype>::Samples(Dtyp
 template <typename Dtype>
 void ROIAlignLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
   const int C = bottom[0]->channels(), H = bottom[0]->height(), W = bottom[0]->width();
+  RequireRois(this->layer_param_, *bottom[1], bottom[0]->num());
   caffe_set(top[0]->count(), Dtype(0), top[0]->mutable_cpu_data());
   for (int m = 0; m < bottom[1]->shape(0); ++m) {
     const Dtype* roi = bottom[1]->cpu_data() + m * 5;
-    const int map = RoiMap(this->layer_param_, roi, m, bottom[0]->num());
-    const vector<Sample> xs = Samples(roi[1], roi[3], pooled_w_, W), ys = Samples(roi[2], roi[4], pooled_h_, H);
+    const int map = static_cast<int>(roi[0]);
+    const vector<RoiSample<Dtype> > xs = Samples(roi[1], roi[3], pooled_w_, W);
+    const vector<RoiSample<Dtype> > ys = Samples(roi[2], roi[4], pooled_h_, H);
     for (int c = 0; c < C; ++c) {
       const Dtype* data = bottom[0]->cpu_data() + bottom[0]->offset(map, c);
       Dtype* pooled = top[0]->mutable_cpu_data() + top[0]->offset(m, c);
@@ -62,7 +51,7 @@ void ROIAlignLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom, const
         const Dtype* low = data + ys[i].low * W;
         const Dtype* high = data + ys[i].high * W;
         for (int j = 0; j < xs.size(); ++j) {
-          const Sample& x = xs[j];
+          const RoiSample<Dtype>& x = xs[j];
           pooled[(i / ratio_) * pooled_w_ + j / ratio_] += (
               ys[i].low_weight * (x.low_weight * low[x.low] + x.high_weight * low[x.high]) +
               ys[i].high_weight * (x.low_weight * high[x.low] + x.high_weight * high[x.high])) / (ratio_ * ratio_);
@@ -84,16 +73,17 @@ void ROIAlignLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top, const v
   for (int m = 0; m < bottom[1]->shape(0); ++m) {
     const Dtype* roi = bottom[1]->cpu_data() + m * 5;
     const int map = static_cast<int>(roi[0]);
-    const vector<Sample> xs = Samples(roi[1], roi[3], pooled_w_, W), ys = Samples(roi[2], roi[4], pooled_h_, H);
+    const vector<RoiSample<Dtype> > xs = Samples(roi[1], roi[3], pooled_w_, W);
+    const vector<RoiSample<Dtype> > ys = Samples(roi[2], roi[4], pooled_h_, H);
     Dtype x1 = 0, y1 = 0, x2 = 0, y2 = 0;
     for (int c = 0; c < C; ++c) {
       const Dtype* data = bottom[0]->cpu_data() + bottom[0]->offset(map, c);
       Dtype* diff = propagate_down[0] ? bottom[0]->mutable_cpu_diff() + bottom[0]->offset(map, c) : NULL;
       const Dtype* pooled_diff = top[0]->cpu_diff() + top[0]->offset(m, c);
       for (int i = 0; i < ys.size(); ++i) {
-        const Sample& y = ys[i];
+        const RoiSample<Dtype>& y = ys[i];
         for (int j = 0; j < xs.size(); ++j) {
-          const Sample& x = xs[j];
+          const RoiSample<Dtype>& x = xs[j];
           const Dtype g = pooled_diff[(i / ratio_) * pooled_w_ + j / ratio_] / (ratio_ * ratio_);
           const int ll = y.low * W + x.low, lh = y.low * W + x.high, hl = y.high * W + x.low, hh = y.high * W + x.high;
           if (diff) {
@@ -121,6 +111,10 @@ void ROIAlignLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top, const v
     }
   }
 }
+
+#ifdef CPU_ONLY
+STUB_GPU(ROIAlignLayer);
+#endif
 
 INSTANTIATE_CLASS(ROIAlignLayer);
 REGISTER_LAYER_CLASS(ROIAlign);

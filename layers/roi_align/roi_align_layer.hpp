@@ -6,6 +6,7 @@
 #include "caffe/blob.hpp"
 #include "caffe/layer.hpp"
 #include "caffe/proto/caffe.pb.h"
+#include "caffe/util/roi_sample.hpp"
 
 namespace caffe {
 
@@ -43,6 +44,7 @@ class ROIAlignLayer : public Layer<Dtype> {
 
  protected:
   virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
+  virtual void Forward_gpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
   /**
    * @brief A bin's gradient, divided by @f$ s^2 @f$, goes to the four neighbours of each sample by their bilinear
    *   weights, and through the sample's coordinates @f$ x = x_1 + (x_2 - x_1) (p + (k + 1/2) / s) / pooled @f$ to the
@@ -50,19 +52,16 @@ class ROIAlignLayer : public Layer<Dtype> {
    */
   virtual void Backward_cpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
       const vector<Blob<Dtype>*>& bottom);
+  virtual void Backward_gpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
+      const vector<Blob<Dtype>*>& bottom);
 
-  /// One coordinate of a sample: its two neighbours on the map, their weights, and how it depends on the box.
-  struct Sample {
-    int low, high;
-    Dtype low_weight, high_weight;  // both 0: off the map
-    Dtype slope;                    // d high_weight / d coordinate: 1, or 0 where the coordinate was moved
-    Dtype place;                    // in [0, 1] from the box's first edge to its second
-  };
   /// The pooled * s coordinates of a box along one axis of `size` pixels.
-  vector<Sample> Samples(Dtype begin, Dtype end, int pooled, int size) const;
+  vector<RoiSample<Dtype> > Samples(Dtype begin, Dtype end, int pooled, int size) const;
 
   int pooled_h_, pooled_w_, ratio_;
   Dtype scale_;
+  Blob<int> sorted_;     // the boxes of each map, for the kernels (rois.cuh)
+  Blob<Dtype> weights_;  // of the map's rows and columns in the bins of each box, for the kernels
 };
 
 }  // namespace caffe

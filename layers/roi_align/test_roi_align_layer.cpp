@@ -250,4 +250,64 @@ TYPED_TEST(ROIAlignLayerTest, TestDegenerate) {
   this->ExpectNear({0, 0, 0, 0, 0}, this->Diff(1), 0);
 }
 
+TYPED_TEST(ROIAlignLayerTest, TestMatchesCpu) {
+  typedef typename TypeParam::Dtype Dtype;
+  // Boxes in no order of their maps, partly off them, some mirrored. The last has more boxes than a block threads, and
+  // maps without any.
+  const struct {
+    vector<int> maps;
+    int boxes, pooled_h, pooled_w;
+    double scale;
+    int ratio;
+  } cases[] = {{{1, 1, 1, 1}, 1, 1, 1, 1, 1}, {{3, 5, 7, 9}, 13, 8, 8, 0.5, 2}, {{2, 3, 28, 14}, 5, 2, 7, 0.25, 3},
+      {{601, 1, 2, 3}, 520, 2, 1, 1, 1}};
+  for (const auto& one : cases) {
+    this->Draw(0, one.maps, -1, 1);
+    this->Draw(1, {one.boxes, 5}, -0.3, 1.2);
+    const vector<double> map = this->Drawn(one.boxes, 0, one.maps[0], 9);
+    for (int i = 0; i < one.boxes * 5; ++i) {
+      Dtype& value = this->bottom_[1]->mutable_cpu_data()[i];
+      value = i % 5 == 0 ? std::floor(map[i / 5]) : value * one.maps[i % 5 % 2 == 1 ? 3 : 2] / one.scale;
+    }
+    const LayerParameter param = this->Param(one.pooled_h, one.pooled_w, one.scale, one.ratio);
+    ROIAlignLayer<Dtype> layer(param), on_cpu(param);
+    this->ExpectMatchesCpu(&layer, &on_cpu, {true, true});
+    this->ExpectMatchesCpu(&layer, &on_cpu, {true, false});
+    this->ExpectMatchesCpu(&layer, &on_cpu, {false, true});
+  }
+}
+
+TYPED_TEST(ROIAlignLayerTest, TestWrongBoxesOnTheDevice) {
+  typedef typename TypeParam::Dtype Dtype;
+  // Boxes that lie there are not read back: a wrong one gives NaN, also for its own gradient, and none to the maps.
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  this->Set(0, {1, 1, 1, 2}, {3, 4});
+  this->Set(1, {5, 5}, {1, 0, 0, 1, 0, 0, 1, 0, 2, 1, -1, 0, 0, 1, 0, 0, nan, 0, 1, 0, 0, 0, 0, 1, -1e30});
+  ROIAlignLayer<Dtype> layer(this->Param(1, 1, 1, 1));
+  layer.SetUp(this->bottom_, this->top_);
+  EXPECT_REFUSED(layer.Forward(this->bottom_, this->top_), "box 0 is on map 1, but");
+  if (TypeParam::device == Caffe::GPU) {
+    this->bottom_[1]->mutable_gpu_data();
+    layer.Forward(this->bottom_, this->top_);
+    this->Backward(&layer, {true, true}, {1, 2, 4, 8, 16});
+    for (int m = 0; m < 5; ++m) {
+      EXPECT_EQ(m != 1, std::isnan(this->Top()[m])) << "box " << m;
+      EXPECT_EQ(m != 1, std::isnan(this->Diff(1)[m * 5 + 1])) << "box " << m;
+    }
+    EXPECT_EQ(4, this->Top()[1]);
+    EXPECT_EQ((vector<double>{0, 2}), this->Diff(0));
+  }
+}
+
+TYPED_TEST(ROIAlignLayerTest, TestNoBoxes) {
+  typedef typename TypeParam::Dtype Dtype;
+  ROIAlignLayer<Dtype> layer(this->Param(2, 3, 0.5, 2));
+  this->Run(&layer);
+  this->Set(1, {0, 5}, {});
+  layer.Forward(this->bottom_, this->top_);
+  EXPECT_EQ((vector<int>{0, 2, 2, 3}), this->top_[0]->shape());
+  this->Backward(&layer, {true, true}, {});
+  EXPECT_EQ(vector<double>(120, 0), this->Diff(0));
+}
+
 }  // namespace caffe

@@ -1,9 +1,8 @@
-#include <algorithm>
-#include <cmath>
 #include <vector>
 
 #include "caffe/layers/roi_pooling_layer.hpp"
 #include "caffe/util/math_functions.hpp"
+#include "caffe/util/roi_bins.hpp"
 #include "caffe/util/rois.hpp"
 
 namespace caffe {
@@ -33,24 +32,18 @@ void ROIPoolingLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom, con
   const Dtype* maps = bottom[0]->cpu_data();
   Dtype* pooled = top[0]->mutable_cpu_data();
   int* index = max_index_.mutable_cpu_data();
-  for (int m = 0; m < M; ++m) {  // before the threads: an exception cannot leave them
-    RoiMap(this->layer_param_, rois + m * 5, m, bottom[0]->num());
-  }
+  RequireRois(this->layer_param_, *bottom[1], bottom[0]->num());  // before the threads: an exception cannot leave them
 #pragma omp parallel for collapse(2)
   for (int m = 0; m < M; ++m) {
     for (int c = 0; c < C; ++c) {
       const Dtype* roi = rois + m * 5;
       const Dtype* map = maps + (static_cast<int>(roi[0]) * C + c) * H * W;
-      const int x1 = std::round(roi[1] * scale), y1 = std::round(roi[2] * scale);
-      const Dtype bin_w = std::max<Dtype>(std::round(roi[3] * scale) - x1 + 1, 1) / pooled_w_;
-      const Dtype bin_h = std::max<Dtype>(std::round(roi[4] * scale) - y1 + 1, 1) / pooled_h_;
+      const RoiBins<Dtype> columns(roi[1], roi[3], scale, pooled_w_), rows(roi[2], roi[4], scale, pooled_h_);
       int bin = (m * C + c) * pooled_h_ * pooled_w_;
       for (int ph = 0; ph < pooled_h_; ++ph) {
-        const int h_begin = std::min(std::max(y1 + static_cast<int>(std::floor(ph * bin_h)), 0), H);
-        const int h_end = std::min(std::max(y1 + static_cast<int>(std::ceil((ph + 1) * bin_h)), 0), H);
+        const int h_begin = rows.Begin(ph, H), h_end = rows.End(ph, H);
         for (int pw = 0; pw < pooled_w_; ++pw, ++bin) {
-          const int w_begin = std::min(std::max(x1 + static_cast<int>(std::floor(pw * bin_w)), 0), W);
-          const int w_end = std::min(std::max(x1 + static_cast<int>(std::ceil((pw + 1) * bin_w)), 0), W);
+          const int w_begin = columns.Begin(pw, W), w_end = columns.End(pw, W);
           int best = -1;
           for (int h = h_begin; h < h_end; ++h) {
             for (int w = w_begin; w < w_end; ++w) {
@@ -94,6 +87,10 @@ void ROIPoolingLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top, const
     }
   }
 }
+
+#ifdef CPU_ONLY
+STUB_GPU(ROIPoolingLayer);
+#endif
 
 INSTANTIATE_CLASS(ROIPoolingLayer);
 REGISTER_LAYER_CLASS(ROIPooling);

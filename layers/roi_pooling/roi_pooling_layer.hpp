@@ -40,12 +40,16 @@ class ROIPoolingLayer : public Layer<Dtype> {
 
  protected:
   virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
+  virtual void Forward_gpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
   /// @brief Each bin's gradient goes to the map pixel that was its maximum. The boxes get none (zeros).
   virtual void Backward_cpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
+      const vector<Blob<Dtype>*>& bottom);
+  virtual void Backward_gpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
       const vector<Blob<Dtype>*>& bottom);
 
   int pooled_h_, pooled_w_;
   Blob<int> max_index_;  // as the top: h * W + w of the maximum, -1 for an empty bin
+  Blob<int> sorted_;     // the boxes of each map, for the kernels (rois.cuh)
 };
 
 }  // namespace caffe

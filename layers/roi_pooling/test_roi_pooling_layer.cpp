@@ -187,4 +187,82 @@ TYPED_TEST(ROIPoolingLayerTest, TestDegenerate) {
   this->ExpectNear({1, 1 + 4, 0, 8}, this->Diff(0));
 }
 
+TYPED_TEST(ROIPoolingLayerTest, TestMatchesCpu) {
+  typedef typename TypeParam::Dtype Dtype;
+  // Values with ties, boxes in no order of their maps and partly off them; to the bit, as nothing is rounded but sums,
+  // which come in one order. The last has more boxes than a block threads, and maps without any.
+  const struct {
+    vector<int> maps;
+    int boxes, pooled_h, pooled_w;
+    double scale;
+  } cases[] = {{{1, 1, 1, 1}, 1, 1, 1, 1}, {{3, 5, 7, 9}, 13, 8, 8, 0.5}, {{2, 3, 28, 14}, 5, 2, 7, 0.25},
+      {{601, 1, 2, 3}, 520, 2, 1, 1}};
+  for (const auto& one : cases) {
+    this->Draw(0, one.maps, 0, 1);
+    for (int i = 0; i < this->bottom_[0]->count(); ++i) {
+      this->bottom_[0]->mutable_cpu_data()[i] = std::floor(8 * this->bottom_[0]->cpu_data()[i]) - 4;
+    }
+    this->Draw(1, {one.boxes, 5}, -0.3, 1.2);
+    const vector<double> map = this->Drawn(one.boxes, 0, one.maps[0], 9);
+    for (int i = 0; i < one.boxes * 5; ++i) {
+      Dtype& value = this->bottom_[1]->mutable_cpu_data()[i];
+      value = i % 5 == 0 ? std::floor(map[i / 5]) : value * one.maps[i % 5 % 2 == 1 ? 3 : 2] / one.scale;
+    }
+    const LayerParameter param = this->Param(one.pooled_h, one.pooled_w, one.scale);
+    ROIPoolingLayer<Dtype> layer(param), on_cpu(param);
+    this->ExpectMatchesCpu(&layer, &on_cpu, {true, true}, 0);
+    this->ExpectMatchesCpu(&layer, &on_cpu, {true, false}, 0);
+    this->ExpectMatchesCpu(&layer, &on_cpu, {false, true}, 0);
+  }
+}
+
+TYPED_TEST(ROIPoolingLayerTest, TestLengthsOfBins) {
+  typedef typename TypeParam::Dtype Dtype;
+  // Every length of a box with every number of bins: the bins' edges are rounded products, and the kernels guess from a
+  // pixel at the bins that hold it.
+  const int length = 40;
+  this->Draw(0, {1, 1, 1, length + 2}, 0, 1);
+  vector<double> boxes;
+  for (int end = 0; end < length; ++end) {
+    boxes.insert(boxes.end(), {0, 1, 0, 1. + end, 0});
+  }
+  this->Set(1, {length, 5}, boxes);
+  for (int pooled = 1; pooled < 20; ++pooled) {
+    ROIPoolingLayer<Dtype> layer(this->Param(1, pooled, 1)), on_cpu(this->Param(1, pooled, 1));
+    this->ExpectMatchesCpu(&layer, &on_cpu, {true, false}, 0);
+  }
+}
+
+TYPED_TEST(ROIPoolingLayerTest, TestWrongBoxesOnTheDevice) {
+  typedef typename TypeParam::Dtype Dtype;
+  // Boxes that lie there are not read back: a wrong one gives NaN, and no gradient.
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  this->Set(0, {1, 1, 1, 2}, {3, 4});
+  this->Set(1, {5, 5}, {1, 0, 0, 1, 0, 0, 0, 0, 1, 0, -1, 0, 0, 1, 0, 0, nan, 0, 1, 0, 0, 0, 0, 1, -1e30});
+  ROIPoolingLayer<Dtype> layer(this->Param(1, 1, 1));
+  layer.SetUp(this->bottom_, this->top_);
+  EXPECT_REFUSED(layer.Forward(this->bottom_, this->top_), "box 0 is on map 1, but");
+  if (TypeParam::device == Caffe::GPU) {
+    this->bottom_[1]->mutable_gpu_data();
+    layer.Forward(this->bottom_, this->top_);
+    for (int m = 0; m < 5; ++m) {
+      EXPECT_EQ(m != 1, std::isnan(this->Top()[m])) << "box " << m;
+    }
+    EXPECT_EQ(4, this->Top()[1]);
+    this->Backward(&layer, {true, true}, {1, 2, 4, 8, 16});
+    EXPECT_EQ((vector<double>{0, 2}), this->Diff(0));
+  }
+}
+
+TYPED_TEST(ROIPoolingLayerTest, TestNoBoxes) {
+  typedef typename TypeParam::Dtype Dtype;
+  ROIPoolingLayer<Dtype> layer(this->Param(2, 3, 0.5));
+  this->Run(&layer);
+  this->Set(1, {0, 5}, {});
+  layer.Forward(this->bottom_, this->top_);
+  EXPECT_EQ((vector<int>{0, 2, 2, 3}), this->top_[0]->shape());
+  this->Backward(&layer, {true, true}, {});
+  EXPECT_EQ(vector<double>(120, 0), this->Diff(0));
+}
+
 }  // namespace caffe

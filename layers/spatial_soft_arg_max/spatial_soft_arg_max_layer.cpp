@@ -16,6 +16,8 @@ void SpatialSoftArgMaxLayer<Dtype>::LayerSetUp(const vector<Blob<Dtype>*>& botto
     channels_.push_back(j);
   }
   LAYER_REQUIRE(!channels_.empty()) << "give at least one joint";
+  joint_channels_.Reshape(vector<int>(1, channels_.size()));
+  std::copy(channels_.begin(), channels_.end(), joint_channels_.mutable_cpu_data());
   LAYER_REQUIRE(param.beta() > 0 && param.stride() > 0) << "beta and stride must be above 0";
 }
 
@@ -93,6 +95,10 @@ void SpatialSoftArgMaxLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top
     }
   }
 }
+
+#ifdef CPU_ONLY
+STUB_GPU(SpatialSoftArgMaxLayer);
+#endif
 
 INSTANTIATE_CLASS(SpatialSoftArgMaxLayer);
 REGISTER_LAYER_CLASS(SpatialSoftArgMax);

@@ -41,16 +41,20 @@ class SpatialSoftArgMaxLayer : public Layer<Dtype> {
 
  protected:
   virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
+  virtual void Forward_gpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
   /**
    * @brief SOFT, with the softmax p and the top's gradients @f$ g_x, g_y @f$: the gradient of cell (r, c) is
    *   @f$ \beta\, p_{rc} (g_x (x_c - x) + g_y (y_r - y)) @f$. The confidence passes none; ARG_MAX gives zeros.
    */
   virtual void Backward_cpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
       const vector<Blob<Dtype>*>& bottom);
+  virtual void Backward_gpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
+      const vector<Blob<Dtype>*>& bottom);
 
   Dtype Pixel(int cell) const;
 
   vector<int> channels_;      // map of each joint
+  Blob<int> joint_channels_;  // the same for the kernels
   Blob<Dtype> probability_;   // (F, J, h, w), SOFT only
 };
 

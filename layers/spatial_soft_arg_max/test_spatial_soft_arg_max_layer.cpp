@@ -1,4 +1,5 @@
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -219,6 +220,28 @@ TYPED_TEST(SpatialSoftArgMaxLayerTest, TestDegenerate) {
   this->ExpectNear({0, 0, -3}, this->Top());
   this->Backward(&soft, {true}, {1, 1, 1});
   this->ExpectNear({0}, this->Diff(0));
+}
+
+TYPED_TEST(SpatialSoftArgMaxLayerTest, TestMatchesCpu) {
+  typedef typename TypeParam::Dtype Dtype;
+  // Maps of one cell, of fewer than a block has threads and of more; on few values, so that the first maximum counts.
+  // A NaN in the first cell is the maximum, elsewhere it is none.
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  for (const vector<int>& maps : vector<vector<int> >{{1, 4, 1, 1}, {2, 5, 7, 5}, {3, 4, 19, 37}}) {
+    for (int at : {-1, 0, 1}) {
+      this->Draw(0, maps, 0, 1);
+      Dtype* values = this->bottom_[0]->mutable_cpu_data();
+      for (int i = 0; i < this->bottom_[0]->count(); ++i) {
+        values[i] = i == at ? nan : std::floor(6 * values[i]) - 4;
+      }
+      LayerParameter params[] = {this->Param(this->ARG_MAX, {3, 0, 1}, 8), this->Param(this->SOFT, {3, 0, 3, 1}, 4, 1.5)};
+      for (const LayerParameter& param : params) {
+        SpatialSoftArgMaxLayer<Dtype> layer(param), on_cpu(param);
+        this->ExpectMatchesCpu(&layer, &on_cpu, {true});
+        this->ExpectMatchesCpu(&layer, &on_cpu, {false});
+      }
+    }
+  }
 }
 
 }  // namespace caffe

@@ -191,6 +191,11 @@ TYPED_TEST(TripletLossLayerTest, TestRefusals) {
     this->Set(1, {3}, {7, third, 7});
     ordered.SetUp(this->bottom_, this->top_);
     EXPECT_REFUSED(ordered.Forward(this->bottom_, this->top_), "videos 0, 1, 2 have labels 7, ");
+    if (TypeParam::device == Caffe::GPU) {  // Wrong labels that lie there are not read back, they make NaN.
+      this->bottom_[1]->mutable_gpu_data();
+      this->Run(&ordered);
+      EXPECT_TRUE(std::isnan(this->Top()[0]));
+    }
   }
 }
 
@@ -238,6 +243,34 @@ TYPED_TEST(TripletLossLayerTest, TestDegenerate) {
   this->bottom_[0]->mutable_cpu_data()[1] = std::numeric_limits<Dtype>::quiet_NaN();
   this->Run(&ordered);
   EXPECT_TRUE(std::isnan(this->Top()[0]));
+}
+
+TYPED_TEST(TripletLossLayerTest, TestMatchesCpu) {
+  typedef typename TypeParam::Dtype Dtype;
+  for (auto kind : {this->ORDERED, this->ALL, this->HARD}) {
+    for (int videos : {1, 3, 6, 33, 300}) {
+      if (videos == (kind == this->ALL ? 300 : kind == this->ORDERED ? 1 : 0)) {
+        continue;  // a long sum; no triplet
+      }
+      vector<double> labels, distances = this->Drawn(videos * videos, 0, 2, 0);
+      for (int v = 0; v < videos; ++v) {
+        labels.push_back(kind == this->ORDERED ? v % 3 == 2 : v * v % 7);
+      }
+      for (double& distance : distances) {
+        distance = std::floor(8 * distance) / 8;  // with ties, and hinges at their corner
+      }
+      for (bool sum : {false, true}) {
+        const LayerParameter param = this->Param(kind, 0.25, sum);
+        TripletLossLayer<Dtype> layer(param), on_cpu(param);
+        this->Set(0, {videos, videos}, distances);
+        this->Set(1, {videos}, labels);
+        this->ExpectMatchesCpu(&layer, &on_cpu, {true, false});
+        this->ExpectMatchesCpu(&layer, &on_cpu, {false, false});
+        this->bottom_[0]->mutable_cpu_data()[videos * videos / 2] = std::numeric_limits<Dtype>::quiet_NaN();
+        this->ExpectMatchesCpu(&layer, &on_cpu, {true, false});
+      }
+    }
+  }
 }
 
 }  // namespace caffe

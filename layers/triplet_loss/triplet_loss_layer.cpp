@@ -25,6 +25,18 @@ void TripletLossLayer<Dtype>::Reshape(const vector<Blob<Dtype>*>& bottom, const 
   LAYER_REQUIRE(this->layer_param_.triplet_loss_param().triplets() != TripletLossParameter_Triplets_ORDERED ||
       V % 3 == 0) << V << " videos are no whole number of (anchor, positive, negative); use triplets: ALL or HARD";
   top[0]->Reshape(vector<int>());
+  const int chosen_shape[] = {V, 2};
+  chosen_.Reshape(vector<int>(chosen_shape, chosen_shape + 2));
+  normalizer_on_gpu_.Reshape(vector<int>(1, 1));
+}
+
+template <typename Dtype>
+void TripletLossLayer<Dtype>::RequireOrder(int V, const Dtype* label) const {
+  for (int a = 0; a < V; a += 3) {
+    LAYER_REQUIRE(label[a] == label[a + 1] && label[a] != label[a + 2]) << "videos " << a << ", " << a + 1 << ", "
+        << a + 2 << " have labels " << label[a] << ", " << label[a + 1] << ", " << label[a + 2]
+        << ", which is no (anchor, positive, negative); use triplets: ALL or HARD";
+  }
 }
 
 template <typename Dtype>
@@ -33,10 +45,8 @@ vector<typename TripletLossLayer<Dtype>::Triplet> TripletLossLayer<Dtype>::Tripl
   const TripletLossParameter_Triplets kind = this->layer_param_.triplet_loss_param().triplets();
   vector<Triplet> triplets;
   if (kind == TripletLossParameter_Triplets_ORDERED) {
+    RequireOrder(V, label);
     for (int a = 0; a < V; a += 3) {
-      LAYER_REQUIRE(label[a] == label[a + 1] && label[a] != label[a + 2]) << "videos " << a << ", " << a + 1 << ", "
-          << a + 2 << " have labels " << label[a] << ", " << label[a + 1] << ", " << label[a + 2]
-          << ", which is no (anchor, positive, negative); use triplets: ALL or HARD";
       triplets.push_back(Triplet{a, a + 1, a + 2});
     }
     return triplets;
@@ -100,6 +110,10 @@ void TripletLossLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top, cons
     dd[triplet.anchor * V + triplet.negative] -= step;
   }
 }
+
+#ifdef CPU_ONLY
+STUB_GPU(TripletLossLayer);
+#endif
 
 INSTANTIATE_CLASS(TripletLossLayer);
 REGISTER_LAYER_CLASS(TripletLoss);

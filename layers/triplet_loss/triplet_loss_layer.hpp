@@ -41,21 +41,29 @@ class TripletLossLayer : public LossLayer<Dtype> {
 
  protected:
   virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
+  virtual void Forward_gpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
   /**
    * @brief Adds loss_weight / N to the gradient of @f$ d_{ap} @f$ and takes it from that of @f$ d_{an} @f$ for each
    *        triplet whose hinge is open. propagate_down[1] must be false: a label has no gradient.
    */
   virtual void Backward_cpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
       const vector<Blob<Dtype>*>& bottom);
+  virtual void Backward_gpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
+      const vector<Blob<Dtype>*>& bottom);
 
   struct Triplet {
     int anchor, positive, negative;
   };
+  /// Refuses labels of which videos 3k, 3k+1, 3k+2 are no (anchor, positive, negative). On the GPU that is for labels
+  /// that lie on the host, as a data layer leaves them; wrong ones that do not make loss and gradient NaN.
+  void RequireOrder(int V, const Dtype* label) const;
   /// The triplets that the labels (and, for HARD, the distances) give.
   vector<Triplet> Triplets(int V, const Dtype* d, const Dtype* label) const;
 
-  vector<Triplet> open_;  // triplets with a hinge above 0, from Forward
-  Dtype normalizer_;      // 1 / N or 1; 0 without triplets
+  vector<Triplet> open_;            // CPU: triplets with a hinge above 0, from Forward
+  Dtype normalizer_;                // CPU: 1 / N or 1; 0 without triplets
+  Blob<int> chosen_;                // GPU: (V, 2), each anchor's positive and negative, -1 for none; not for ALL
+  Blob<Dtype> normalizer_on_gpu_;   // GPU: (1)
 };
 
 }  // namespace caffe

@@ -55,11 +55,11 @@ void VideoTripletDataLayer<Dtype>::LayerSetUp(const vector<Blob<Dtype>*>& bottom
     const int shape[] = {F, kJoints, 3};
     top[2]->Reshape(vector<int>(shape, shape + 3));
   }
+  data_count_ = top[0]->count();
   solver_count_ = Caffe::solver_count();
   solver_rank_ = Caffe::solver_rank();
   slots_.resize(param.prefetch());
   for (Slot& slot : slots_) {
-    slot.data.resize(top[0]->count());
     slot.label.resize(V);
     slot.joints.resize(top.size() == 3 ? top[2]->count() : 0);
   }
@@ -76,8 +76,13 @@ template <typename Dtype>
 void VideoTripletDataLayer<Dtype>::Start() {
   to_fill_ = forward_;
   stopping_ = false;
+  gpu_ = Caffe::mode() == Caffe::GPU;
   for (Slot& slot : slots_) {
     slot.ready = false;
+    slot.data.resize(gpu_ ? 0 : data_count_);
+  }
+  if (gpu_) {
+    StartGpu();
   }
   for (int i = 0; i < this->layer_param_.video_triplet_data_param().threads(); ++i) {
     threads_.push_back(std::thread(&VideoTripletDataLayer::Work, this));
@@ -95,10 +100,19 @@ void VideoTripletDataLayer<Dtype>::Stop() {
     thread.join();
   }
   threads_.clear();
+  if (gpu_) {
+    StopGpu();
+    gpu_ = false;
+  }
 }
 
 template <typename Dtype>
 void VideoTripletDataLayer<Dtype>::Work() {
+#ifndef CPU_ONLY
+  if (gpu_) {
+    CUDA_CHECK(cudaSetDevice(device_));
+  }
+#endif
   std::unique_lock<std::mutex> lock(mutex_);
   while (true) {
     changed_.wait(lock, [this] { return stopping_ || to_fill_ < forward_ + static_cast<int>(slots_.size()); });
@@ -111,6 +125,9 @@ void VideoTripletDataLayer<Dtype>::Work() {
     slot->error.clear();
     try {
       Fill(forward, slot);
+      if (gpu_) {
+        Push(slot);
+      }
     } catch (const std::exception& error) {
       slot->error = error.what();
     }
@@ -127,17 +144,19 @@ void VideoTripletDataLayer<Dtype>::Fill(int forward, Slot* slot) const {
   const vector<SampledVideo> videos = param.batch_identities() > 0 ?
       sampler_->Identities(batch, param.batch_identities(), param.videos()) : sampler_->Triplet(batch);
   const int H = param.new_height(), W = param.new_width();
+  uchar* pixels = gpu_ ? static_cast<uchar*>(slot->pixels->mutable_cpu_data()) : NULL;
   int row = 0;
   for (int v = 0; v < videos.size(); ++v) {
     const Tracklet& tracklet = tracklets_[videos[v].tracklet];
     slot->label[v] = videos[v].label;
     for (int frame : videos[v].frames) {
       const cv::Mat image = ReadFrame(param.root_folder() + tracklet.frames[frame]);
-      cv::Mat squashed;
+      const size_t first = static_cast<size_t>(row) * 3 * H * W;
+      cv::Mat squashed = gpu_ ? cv::Mat(H, W, CV_8UC3, pixels + first) : cv::Mat();  // resize writes into what has the size
       cv::resize(image, squashed, cv::Size(W, H), 0, 0, cv::INTER_LINEAR);
-      Dtype* planes = slot->data.data() + static_cast<size_t>(row) * 3 * H * W;
-      for (int y = 0; y < H; ++y) {
+      for (int y = 0; !gpu_ && y < H; ++y) {
         const uchar* pixel = squashed.ptr<uchar>(y);
+        Dtype* planes = slot->data.data() + first;
         for (int x = 0; x < W; ++x) {
           for (int c = 0; c < 3; ++c) {
             planes[(c * H + y) * W + x] = (pixel[x * 3 + c] - mean_[c]) * param.scale();
@@ -159,28 +178,88 @@ void VideoTripletDataLayer<Dtype>::Fill(int forward, Slot* slot) const {
 }
 
 template <typename Dtype>
-void VideoTripletDataLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+typename VideoTripletDataLayer<Dtype>::Slot* VideoTripletDataLayer<Dtype>::Await() {
+  if (!threads_.empty() && gpu_ != (Caffe::mode() == Caffe::GPU)) {
+    Stop();
+  }
   if (threads_.empty()) {
     Start();
   }
-  Slot& slot = slots_[forward_ % slots_.size()];
+  Slot* slot = &slots_[forward_ % slots_.size()];
   {
     std::unique_lock<std::mutex> lock(mutex_);
-    changed_.wait(lock, [&slot] { return slot.ready; });
+    changed_.wait(lock, [slot] { return slot->ready; });
   }
-  LAYER_REQUIRE(slot.error.empty()) << slot.error;
-  std::copy(slot.data.begin(), slot.data.end(), top[0]->mutable_cpu_data());
-  std::copy(slot.label.begin(), slot.label.end(), top[1]->mutable_cpu_data());
-  if (top.size() == 3) {
-    std::copy(slot.joints.begin(), slot.joints.end(), top[2]->mutable_cpu_data());
-  }
+  LAYER_REQUIRE(slot->error.empty()) << slot->error;
+  return slot;
+}
+
+template <typename Dtype>
+void VideoTripletDataLayer<Dtype>::Release(Slot* slot) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    slot.ready = false;
-    ++forward_;  // frees the slot for the batch `prefetch` later
+    slot->ready = false;
+    ++forward_;
   }
   changed_.notify_all();
 }
+
+template <typename Dtype>
+void VideoTripletDataLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+  Slot* slot = Await();
+  std::copy(slot->data.begin(), slot->data.end(), top[0]->mutable_cpu_data());
+  std::copy(slot->label.begin(), slot->label.end(), top[1]->mutable_cpu_data());
+  if (top.size() == 3) {
+    std::copy(slot->joints.begin(), slot->joints.end(), top[2]->mutable_cpu_data());
+  }
+  Release(slot);
+}
+
+#ifdef CPU_ONLY
+
+STUB_GPU_FORWARD(VideoTripletDataLayer, Forward);
+
+template <typename Dtype>
+void VideoTripletDataLayer<Dtype>::StartGpu() { NO_GPU; }
+
+template <typename Dtype>
+void VideoTripletDataLayer<Dtype>::StopGpu() { NO_GPU; }
+
+template <typename Dtype>
+void VideoTripletDataLayer<Dtype>::Push(Slot* slot) { NO_GPU; }
+
+#else
+
+template <typename Dtype>
+void VideoTripletDataLayer<Dtype>::StartGpu() {
+  CUDA_CHECK(cudaGetDevice(&device_));
+  CUDA_CHECK(cudaStreamCreateWithFlags(&copying_, cudaStreamNonBlocking));
+  CUDA_CHECK(cudaEventCreateWithFlags(&taken_, cudaEventDisableTiming | cudaEventBlockingSync));
+  for (Slot& slot : slots_) {
+    // Pinned, as this thread's mode is GPU. Threads that allocated would need a mode and with it cuBLAS handles each.
+    slot.pixels.reset(new SyncedMemory(data_count_));
+    slot.pixels->mutable_cpu_data();
+    slot.pixels->gpu_data();
+  }
+}
+
+template <typename Dtype>
+void VideoTripletDataLayer<Dtype>::StopGpu() {
+  CUDA_CHECK(cudaStreamDestroy(copying_));
+  CUDA_CHECK(cudaEventDestroy(taken_));
+  for (Slot& slot : slots_) {
+    slot.pixels.reset();
+  }
+}
+
+template <typename Dtype>
+void VideoTripletDataLayer<Dtype>::Push(Slot* slot) {
+  CUDA_CHECK(cudaEventSynchronize(taken_));  // a Forward may still be reading what this overwrites
+  slot->pixels->async_gpu_push(copying_);
+  CUDA_CHECK(cudaStreamSynchronize(copying_));
+}
+
+#endif  // CPU_ONLY
 
 INSTANTIATE_CLASS(VideoTripletDataLayer);
 REGISTER_LAYER_CLASS(VideoTripletData);

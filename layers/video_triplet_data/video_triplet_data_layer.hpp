@@ -10,6 +10,7 @@
 #include "caffe/blob.hpp"
 #include "caffe/layer.hpp"
 #include "caffe/proto/caffe.pb.h"
+#include "caffe/syncedmem.hpp"
 #include "caffe/util/batch_sampler.hpp"
 #include "caffe/util/tracklet_list.hpp"
 
@@ -28,13 +29,17 @@ namespace caffe {
  * What a batch holds is a function of (seed, number of the batch): a resumed run reads what the unbroken one would have
  * read. With several solvers solver s of S reads batches s, s + S, ...
  *
+ * On the GPU the threads send the frames as bytes, and Forward makes them floats there. Labels and joints are then on both
+ * sides.
+ *
  * Differs from the paper: nothing by default, where it says nothing (drawing of persons and cameras) see BatchSampler.
  */
 template <typename Dtype>
 class VideoTripletDataLayer : public Layer<Dtype> {
  public:
   /// @param param provides VideoTripletDataParameter video_triplet_data_param; its options are explained in layers.proto.
-  explicit VideoTripletDataLayer(const LayerParameter& param) : Layer<Dtype>(param), forward_(0), stopping_(false) {}
+  explicit VideoTripletDataLayer(const LayerParameter& param)
+      : Layer<Dtype>(param), forward_(0), stopping_(false), gpu_(false) {}
   virtual ~VideoTripletDataLayer() { Stop(); }
   virtual void LayerSetUp(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
   virtual void Reshape(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {}
@@ -46,13 +51,17 @@ class VideoTripletDataLayer : public Layer<Dtype> {
 
  protected:
   virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
+  virtual void Forward_gpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
   /// @brief Data have no gradient.
   virtual void Backward_cpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
+      const vector<Blob<Dtype>*>& bottom) {}
+  virtual void Backward_gpu(const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
       const vector<Blob<Dtype>*>& bottom) {}
 
   /// One batch read ahead. Batch n of this solver lies in slot n % prefetch.
   struct Slot {
-    vector<Dtype> data, label, joints;
+    vector<Dtype> data, label, joints;  // as the tops; no data if the threads work for the GPU
+    shared_ptr<SyncedMemory> pixels;    // for the GPU instead: bytes (F, H, W, 3)
     std::string error;  // what went wrong, for Forward to say
     bool ready;
   };
@@ -60,11 +69,19 @@ class VideoTripletDataLayer : public Layer<Dtype> {
   void Stop();
   void Work();  // a thread's life
   void Fill(int forward, Slot* slot) const;
+  /// The slot of the next Forward, when it is filled. Restarts the threads if they work for the other mode.
+  Slot* Await();
+  /// Frees it for the batch `prefetch` later.
+  void Release(Slot* slot);
+  void StartGpu();
+  void StopGpu();
+  void Push(Slot* slot);  // to the device; returns when it is there
 
   vector<Tracklet> tracklets_;
   vector<float> joint_values_;  // (frames of the list, 14, 3)
   vector<Dtype> mean_;          // B, G, R
   shared_ptr<BatchSampler> sampler_;
+  int data_count_;              // values of a batch's frames
   int solver_count_, solver_rank_;
 
   int forward_;    // the next Forward
@@ -74,6 +91,13 @@ class VideoTripletDataLayer : public Layer<Dtype> {
   vector<std::thread> threads_;
   std::mutex mutex_;  // of all of these
   std::condition_variable changed_;
+
+  bool gpu_;  // whether the threads work for the GPU
+#ifndef CPU_ONLY
+  int device_;
+  cudaStream_t copying_;  // the threads'
+  cudaEvent_t taken_;     // the last Forward has read its slot, and the labels and joints of the tops have been sent
+#endif
 };
 
 }  // namespace caffe
