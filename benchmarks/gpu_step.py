@@ -35,6 +35,7 @@ import sys
 import tempfile
 import threading
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 
@@ -117,7 +118,7 @@ class Worker:
 
 def measure(name, work, tf32, folder, memory, options):
     """One experiment's step or extraction on all sides, as it is written."""
-    proto, solver = _write_inputs(name, work, folder, options.frames)
+    proto, solver = write_inputs(name, work, folder, options.frames)
     result = {"experiment": name, "work": work, "tf32": bool(tf32), "frames": options.frames,
               "others_MiB": memory.now}
     workers, norms = {}, {}
@@ -157,17 +158,18 @@ def measure(name, work, tf32, folder, memory, options):
     return result, {**workers["caffe"].first["versions"], **workers["nchw"].first["versions"]}
 
 
-def _write_inputs(name, work, folder, frames):
-    """Leaves net.prototxt, solver.prototxt and inputs.npz. Returns the NetParameter and the SolverParameter."""
+def write_inputs(name, work, folder, count, **changed):
+    """Leaves net.prototxt, solver.prototxt and inputs.npz of an experiment on ``count`` frames, with ``changed`` Options.
+    Returns the NetParameter and the SolverParameter."""
     import plain_net
     from google.protobuf import text_format
     from prototxt.experiments import experiment
     from prototxt.generate import KINDS
     from prototxt.nets.solver import solver
     found = experiment(name)
-    kind = KINDS[found.kind]
-    net = kind.train_net(found.options) if work == "step" else kind.deploy_net(found.options)
-    proto = plain_net.with_inputs(net, frames)
+    kind, net_options = KINDS[found.kind], replace(found.options, **changed)
+    net = kind.train_net(net_options) if work == "step" else kind.deploy_net(net_options)
+    proto = plain_net.with_inputs(net, count)
     inputs = plain_net.random_inputs(proto, SEED, found.options.scale)
     update = solver(os.path.join(folder, "net.prototxt"), "", found.solver)
     for field in ("snapshot", "display", "stepvalue", "gamma", "power"):
