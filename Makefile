@@ -39,11 +39,11 @@ test-caffe: caffe
 	cd $$(dirname $$program)/source && LD_LIBRARY_PATH=$$libraries CAFFE_TF32=0 GLOG_minloglevel=2 \
 	$$program --gtest_filter=$(if $(filter cpu,$(DEVICE)),-*GPU*,*) --gtest_shuffle
 
-# The same tests on the GPU's code without a GPU: the kernels run on the CPU (caffe-build/emulation/README.md). Left out are
-# gradients of a layer that no net here has, which take six minutes.
+# The same tests on the GPU's code without a GPU: the kernels run on the CPU (caffe-build/emulation/README.md),
+# solvers also over two GPUs. Left out are gradients of a layer that no net here has, which take six minutes.
 test-kernels:
 	program=$$(python3 caffe-build/build.py --device emulated --tests) && cd $$(dirname $$program)/source && \
-	CAFFE_TF32=0 GLOG_minloglevel=2 $$program --gtest_filter=-Im2colLayerTest*ForceND* --gtest_shuffle
+	STAL_EMULATED_GPUS=2 CAFFE_TF32=0 GLOG_minloglevel=2 $$program --gtest_filter=-Im2colLayerTest*ForceND* --gtest_shuffle
 
 # Writes prototxt/*.prototxt anew.
 nets: caffe
@@ -51,6 +51,10 @@ nets: caffe
 
 image:
 	docker build -t stal --build-arg DEVICE=$(DEVICE) .
+
+# The build in .venv as one archive in build/, for machines without Docker (caffe-build/README.md).
+bundle: caffe
+	python3 caffe-build/bundle/bundle.py
 
 # Removes what is built in the checkout. Data, trained weights and results (data/, snapshots/, out/) stay.
 clean:

@@ -1,12 +1,14 @@
 """Counts what one training step gives a GPU to do, layer by layer, without a GPU: kernels, library calls, copies.
 
-    OMP_NUM_THREADS=1 python benchmarks/gpu_launches.py             # the full iLIDS net, 3 frames
-    OMP_NUM_THREADS=1 python benchmarks/gpu_launches.py --experiment demo_stal --frames 8
+    OMP_NUM_THREADS=1 python benchmarks/gpu_launches.py             # the full iLIDS net
+    OMP_NUM_THREADS=1 python benchmarks/gpu_launches.py --experiment demo
 
 Caffe built for the emulation (caffe-build/emulation) runs the step and counts; the second step is the one that counts, since
 the first finds cuDNN's algorithms. A GPU of today needs 2 to 4 microseconds to start a kernel, whatever it does: what many
-layers with little work cost. The number does not depend on the batch, but for BatchNorm and Scale, which take more launches
-for channels of over 16,384 values (layers/common/channel_walk.cuh). Prints a table and writes results/gpu_launches.json.
+layers with little work cost. The number depends neither on the batch nor on the frames' size, which are small here, but for
+BatchNorm and Scale, which take three and two launches instead of one for channels of over 16,383 values
+(layers/common/channel_walk.cuh): of 24 frames of 224 x 224 those down to 28 x 28. Prints a table and writes
+results/gpu_launches.json.
 """
 
 import argparse
@@ -27,12 +29,13 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiment", default="ilids", help="a name of `python -m prototxt.generate --list`")
     parser.add_argument("--frames", type=int, default=1, help="frames of each of the three videos")
+    parser.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), default=(64, 64), help="of the frames")
     parser.add_argument("--out", default=os.path.join(ROOT, "benchmarks", "results", "gpu_launches.json"))
     options = parser.parse_args(argv)
     if "STAL_EMULATED_BUILD" not in os.environ:
         again_with_emulation()
     from stal.files import write_json
-    solver, counts = load(options.experiment, options.frames)
+    solver, counts = load(options.experiment, options.frames, *options.size)
     result = count_step(solver, counts)
     result.update(experiment=options.experiment, frames=3 * options.frames)
     show(result)
@@ -48,7 +51,7 @@ def again_with_emulation():
     sys.exit(subprocess.run([sys.executable, *sys.argv], env=environment).returncode)
 
 
-def load(experiment, frames):
+def load(experiment, frames, height, width):
     """(the experiment's solver for three videos of ``frames`` random frames, a function that gives the counts since its last
     call)."""
     import caffe
@@ -66,7 +69,7 @@ def load(experiment, frames):
     caffe.set_mode_gpu()
     caffe.set_device(0)
     with tempfile.TemporaryDirectory() as folder:
-        write_inputs(experiment, "step", folder, 3 * frames, frames=frames)
+        write_inputs(experiment, "step", folder, 3 * frames, frames=frames, height=height, width=width)
         solver = caffe.get_solver(os.path.join(folder, "solver.prototxt"))
         with np.load(os.path.join(folder, "inputs.npz")) as inputs:
             for name in inputs:

@@ -14,7 +14,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 EMULATION = os.path.join(HERE, "emulation")
 SITE = "python3.11/site-packages"  # in .venv/lib, on Debian bookworm
 LIBRARY_FOLDERS = ["nvidia/cu13/lib", "nvidia/cudnn/lib", "nvidia/nccl/lib"]
-LINKED = ["cudart", "cublas", "curand", "cudnn", "nccl"]
+LINKED = ["cudart", "cublas", "curand", "nvrtc", "cudnn", "nccl"]
 ARCHITECTURES = ["75", "80", "86", "89", "90", "100", "120"]  # Turing, the oldest of CUDA 13, to Blackwell
 
 

@@ -10,6 +10,7 @@ import glob
 import hashlib
 import os
 import re
+import sys
 from typing import NamedTuple
 
 from google.protobuf import text_format
@@ -147,6 +148,7 @@ def train(plan, place, device, meeting, state="", weights=(), timeout=600.0, mea
     caffe.set_solver_count(place.size)
     caffe.set_solver_rank(place.rank)
     caffe.set_multiprocess(True)
+    keep = None
     try:
         solver = caffe.get_solver(plan.path)
         if note["state"]:
@@ -159,7 +161,11 @@ def train(plan, place, device, meeting, state="", weights=(), timeout=600.0, mea
             meeting.clear()  # all have joined, so all have read it
         solver.step(plan.max_iter - solver.iter)
     except (ValueError, RuntimeError) as error:  # as layers refuse wrong input
-        raise InputError(f"rank {place.rank}: {error}") from None
+        if keep is None:
+            raise InputError(f"rank {place.rank}: {error}") from None
+        # Leaving NCCL in order waits for the other ranks, which wait for this one: only the launcher can end them.
+        print(f"error: rank {place.rank}: {error}", file=sys.stderr, flush=True)
+        os._exit(1)
     if place.rank == 0 and plan.last and (not plan.snapshot or solver.iter % plan.snapshot):
         solver.snapshot()
     del keep

@@ -4,9 +4,10 @@
     tar xf stal-gpu-x86_64.tar.xz && stal/run caffe device_query -gpu 0 && stal/run python tools/demo.py
 
 The archive holds the project, Caffe, Debian's Python 3.11 with the packages the demo needs, and the libraries of all
-these but the C library's (glibc 2.36 or newer is the machine's). CUDA's large libraries (cuBLAS, cuRAND, cuDNN, NCCL) are
-the machine's too: launch.py, in the archive, finds them. GDAL, FFmpeg and libavif, which OpenCV links but nothing here calls, are
-replaced by libraries of stubs: they and what they need would be most of the archive.
+these but the C library's (glibc 2.36 or newer is the machine's). CUDA's large libraries (cuBLAS, cuRAND, NVRTC, cuDNN, NCCL)
+are the machine's too: launch.py, in the archive, finds them. GDAL, FFmpeg and libavif, which OpenCV links, and libcurl,
+which HDF5 links, are called by nothing here and replaced by libraries of stubs: with what they need they would be most of
+the archive.
 """
 
 import argparse
@@ -25,18 +26,23 @@ import cuda  # noqa: E402
 
 PROJECT = ["FIDELITY.md", "LICENSE", "README.md", "RESULTS.md", "benchmarks", "data_prep", "layers", "prototxt", "snapshots",
            "stal", "tests", "tools"]
-PACKAGES = ["caffe", "cv2", "google", "numpy", "numpy.libs", "opencv_python_headless.libs", "six.py", "tqdm"]
-OPTIONAL = ["scipy", "scipy.libs"]  # for .mat files and re-ranking
-STUBBED = re.compile(r"lib(gdal|avcodec|avformat|avutil|swresample|swscale|avif)\b")
+PACKAGES = ["caffe", "cv2", "google", "numpy", "numpy.libs", "opencv_python_headless.libs", "scipy",
+            "scipy.libs", "six.py", "tqdm"]
+# Of SciPy only what .mat files, sparse matrices and the normal distribution need.
+NOT_OF_SCIPY = ["cluster", "constants", "datasets", "differentiate", "fft", "fftpack", "integrate", "interpolate", "misc",
+                "ndimage", "odr", "optimize", "signal", "spatial", "stats"]
+NOT_OF_PACKAGES = ["__pycache__", "tests", "test", "*.pyi", "*.h", "*.a", "*.lib", "haarcascade*"]
+NOT_OF_PYTHON = ["__pycache__", "test", "tests", "idlelib", "ensurepip", "lib2to3", "tkinter", "turtledemo", "pydoc_data",
+                 "config-*", "dist-packages", "_dbm*", "_gdbm*", "_curses*", "readline*", "nis*", "ossaudiodev*"]
+STUBBED = re.compile(r"lib(gdal|avcodec|avformat|avutil|swresample|swscale|avif|curl)\b")
 OF_THE_SYSTEM = re.compile(r"(linux-vdso|ld-linux|lib(c|m|dl|rt|pthread|resolv|util|nsl)\.so|libcuda\.so)")
-OF_CUDA = re.compile(r"lib(cublas|cublasLt|curand|cudnn|nccl)\b")
+OF_CUDA = re.compile(r"lib(cublas|cublasLt|curand|nvrtc|cudnn|nccl)\b")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", default=os.path.join(ROOT, "build"), help="folder for the archive")
     parser.add_argument("--tests", metavar="PROGRAM", help="take along this build's C++ tests, to run with `stal/run tests`")
-    parser.add_argument("--scipy", action="store_true", help="take SciPy along: 25 MB more")
     options = parser.parse_args()
     site = os.path.join(ROOT, ".venv", "lib", cuda.SITE)
     if not os.path.exists(os.path.join(site, "caffe", "_caffe.so")):
@@ -45,18 +51,19 @@ def main():
     with tempfile.TemporaryDirectory(dir=options.output) as work:
         folder = os.path.join(work, "stal")
         copy_project(folder)
-        copy_caffe_and_packages(folder, site, options.scipy)
+        copy_caffe_and_packages(folder, site)
         copy_python(folder)
         if options.tests:
             copy_tests(folder, options.tests)
         copy_libraries(folder)
         for name in ("launch.py", "run"):
             shutil.copy(os.path.join(HERE, name), os.path.join(folder, name))
-        device = "gpu" if "libcudart" in needed_names(os.path.join(folder, ".venv", "lib", "libcaffe.so")) else "cpu"
+        used = needed_names(os.path.join(folder, ".venv", "lib", "libcaffe.so"))
+        device = "gpu" if any(OF_CUDA.match(soname) for soname in used) else "cpu"
         archive = os.path.join(options.output, f"stal-{device}-x86_64.tar.xz")
         # Sorted and without times and owners: the same build gives the same archive.
         subprocess.run(["tar", "--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner", "-C", work,
-                        "-I", "xz -9 -T0", "-cf", archive + ".part", "stal"], check=True)
+                        "-I", "xz --x86 --lzma2=preset=9e,dict=128MiB", "-cf", archive + ".part", "stal"], check=True)
         os.replace(archive + ".part", archive)
     print(f"{archive}: {os.path.getsize(archive) / 2**20:.0f} MB")
 
@@ -67,14 +74,14 @@ def copy_project(folder):
              ["__pycache__", "*.caffemodel*", "*.solverstate*", "*.cpp", "*.cu"])
 
 
-def copy_caffe_and_packages(folder, site, with_scipy):
+def copy_caffe_and_packages(folder, site):
     """In the places they have in .venv, by which they find each other."""
     venv = os.path.join(ROOT, ".venv")
     for path in [os.path.join(venv, "bin", "caffe"), *glob.glob(os.path.join(venv, "lib", "libcaffe.so*"))]:
         copy(path, os.path.join(folder, os.path.relpath(path, ROOT)))
-    for name in PACKAGES + OPTIONAL * with_scipy:
+    for name in PACKAGES:
         copy(os.path.join(site, name), os.path.join(folder, ".venv", "lib", cuda.SITE, name),
-             ["__pycache__", "tests", "test", "*.pyi", "*.h", "*.a", "*.lib", "haarcascade*"])
+             NOT_OF_PACKAGES + NOT_OF_SCIPY * (name == "scipy"))
     for library in glob.glob(os.path.join(site, "nvidia", "cu13", "lib", "libcudart.so.*")):
         copy(library, os.path.join(folder, "runtime", "lib", os.path.basename(library)))
 
@@ -83,9 +90,7 @@ def copy_python(folder):
     """Debian's interpreter and its standard library, to be run with PYTHONHOME=runtime/python."""
     copy(os.path.realpath("/usr/bin/python3"), os.path.join(folder, "runtime", "python", "bin", "python3"))
     library = sorted(glob.glob("/usr/lib/python3.[0-9]*"))[0]
-    copy(library, os.path.join(folder, "runtime", "python", "lib", os.path.basename(library)),
-         ["__pycache__", "test", "tests", "idlelib", "ensurepip", "lib2to3", "tkinter", "turtledemo", "pydoc_data",
-          "config-*", "dist-packages"])
+    copy(library, os.path.join(folder, "runtime", "python", "lib", os.path.basename(library)), NOT_OF_PYTHON)
 
 
 def copy_tests(folder, program):
@@ -116,9 +121,11 @@ def copy_libraries(folder):
     for soname, (path, of) in sorted(users.items()):
         write_stub(path if path.startswith(folder) else os.path.join(target, soname), soname, path, of)
     remove_unneeded(folder, os.path.join(folder, ".venv", "lib", cuda.SITE, "opencv_python_headless.libs"))
-    for path in walk(folder):
-        if is_elf(path):
-            subprocess.run(["strip", "--strip-unneeded", path], stderr=subprocess.DEVNULL)
+    # Only what was built here: strip spoils the libraries of PyPI packages, which patchelf has moved about.
+    own = [path for name in ("bin", "lib", "test") for path in glob.glob(os.path.join(folder, ".venv", name, "*"))]
+    for path in [*own, os.path.join(folder, ".venv", "lib", cuda.SITE, "caffe", "_caffe.so")]:
+        if os.path.isfile(path) and is_elf(path):
+            subprocess.run(["strip", "--strip-unneeded", path], check=True)
 
 
 def remove_unneeded(folder, libraries):

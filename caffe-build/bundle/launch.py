@@ -17,7 +17,7 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 # Each with the PyPI package that has it.
 LIBRARIES = {"libcublas.so.13": "nvidia-cublas", "libcublasLt.so.13": "nvidia-cublas", "libcurand.so.10": "nvidia-curand",
-             "libcudnn.so.9": "nvidia-cudnn-cu13", "libnccl.so.2": "nvidia-nccl-cu13"}
+             "libnvrtc.so.13": "nvidia-cuda-nvrtc", "libcudnn.so.9": "nvidia-cudnn-cu13", "libnccl.so.2": "nvidia-nccl-cu13"}
 
 
 def main(arguments):
@@ -54,13 +54,24 @@ def cuda_folders(outer):
               *sorted(glob.glob("/usr/local/cuda*/lib64"), reverse=True), *linker_folders()]
     found = []
     for library, package in LIBRARIES.items():
-        place = next((place for place in places if place and os.path.exists(os.path.join(place, library))), None)
+        place = next((place for place in places if place and fits(place, library)), None)
         if place is None:
             sys.exit(f"error: {library} was not found on this machine: name its folder in STAL_CUDA, or run "
                      f"`pip install {package}` with the python3 that is on the PATH")
         if place not in found:
             found.append(place)
     return found
+
+
+def fits(place, library):
+    """Whether a folder has the library, and of cuDNN, whose name does not say it, the one for CUDA 13."""
+    if not os.path.exists(os.path.join(place, library)):
+        return False
+    inner = os.path.join(place, "libcudnn_adv.so.9")
+    if library != "libcudnn.so.9" or not os.path.exists(inner):
+        return True
+    with open(inner, "rb") as stream:
+        return b"libcublasLt.so.12" not in stream.read()
 
 
 def package_folders(outer):

@@ -33,6 +33,10 @@ struct ToMapDirection {
     return cudnnFindConvolutionForwardAlgorithmEx(cudnn::handle(), d.image, image, d.weight, weight, d.convolution, d.map,
         map, wanted, found, results, workspace, bytes);
   }
+  static cudnnStatus_t Workspace(const Descriptors& d, int algorithm, size_t* bytes) {
+    return cudnnGetConvolutionForwardWorkspaceSize(cudnn::handle(), d.image, d.weight, d.convolution, d.map,
+        static_cast<cudnnConvolutionFwdAlgo_t>(algorithm), bytes);
+  }
 };
 
 /// Map and weight to image.
@@ -48,6 +52,10 @@ struct ToImageDirection {
     return cudnnFindConvolutionBackwardDataAlgorithmEx(cudnn::handle(), d.weight, weight, d.map, map, d.convolution,
         d.image, image, wanted, found, results, workspace, bytes);
   }
+  static cudnnStatus_t Workspace(const Descriptors& d, int algorithm, size_t* bytes) {
+    return cudnnGetConvolutionBackwardDataWorkspaceSize(cudnn::handle(), d.weight, d.map, d.convolution, d.image,
+        static_cast<cudnnConvolutionBwdDataAlgo_t>(algorithm), bytes);
+  }
 };
 
 /// Image and map to weight.
@@ -62,6 +70,10 @@ struct ToWeightDirection {
       Result* results, void* workspace, size_t bytes) {
     return cudnnFindConvolutionBackwardFilterAlgorithmEx(cudnn::handle(), d.image, image, d.map, map, d.convolution,
         d.weight, weight, wanted, found, results, workspace, bytes);
+  }
+  static cudnnStatus_t Workspace(const Descriptors& d, int algorithm, size_t* bytes) {
+    return cudnnGetConvolutionBackwardFilterWorkspaceSize(cudnn::handle(), d.image, d.map, d.convolution, d.weight,
+        static_cast<cudnnConvolutionBwdFilterAlgo_t>(algorithm), bytes);
   }
 };
 
@@ -181,12 +193,16 @@ const ConvolutionAlgorithm& CudnnConvolution<Dtype>::Choose(const void* first, c
           << shape_.num_output << " outputs and " << shape_.group << " groups in "
           << (WorkspaceLimit() >> 20) << " MB: raise CAFFE_CUDNN_WORKSPACE_MB, set CAFFE_DETERMINISTIC=0, or give the "
           << "layer engine: CAFFE";
+      // A result says what it needs with its own arithmetic, which may not be what it is run with.
+      algorithm.math = Tf32Allowed() ? algorithm.math : Math<Dtype>();
+      CUDNN_CHECK(cudnnSetConvolutionMathType(convolution_, algorithm.math));
+      CUDNN_CHECK(Direction::Workspace(descriptors, algorithm.number, &algorithm.workspace));
       std::lock_guard<std::mutex> lock(choices_mutex);
       choices[key] = algorithm;
     }
     chosen_[Direction::kIndex] = true;
   }
-  CUDNN_CHECK(cudnnSetConvolutionMathType(convolution_, Tf32Allowed() ? algorithm.math : Math<Dtype>()));
+  CUDNN_CHECK(cudnnSetConvolutionMathType(convolution_, algorithm.math));
   return algorithm;
 }
 
