@@ -4,8 +4,8 @@ import numpy as np
 
 from stal import paper_numbers
 from stal.distance import SWITCHES, branches
-from stal.files import replacing
 from stal.metrics import RANKS
+from stal.plotting import plot
 
 
 def torchreid_block(scores):
@@ -127,17 +127,13 @@ def plot_cmc(path, curves, title):
     Args:
         curves: list of (name, :class:`stal.metrics.Scores`).
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    def draw(axes):
+        for name, scores in curves:
+            axes.plot(np.arange(1, len(scores.cmc) + 1), 100 * scores.cmc,
+                      label=f"{scores.cmc[0]:.1%} {name} (mAP {scores.mAP:.1%})")
+        axes.set(title=title, xlabel="rank", ylabel="matching rate (%)", xlim=(1, len(curves[0][1].cmc)),
+                 ylim=(None, 101))
+        axes.grid(alpha=0.4)
+        axes.legend(loc="lower right")
 
-    figure = Figure(figsize=(6, 4.5), layout="constrained")
-    axes = figure.add_subplot()
-    for name, scores in curves:
-        axes.plot(np.arange(1, len(scores.cmc) + 1), 100 * scores.cmc,
-                  label=f"{scores.cmc[0]:.1%} {name} (mAP {scores.mAP:.1%})")
-    axes.set(title=title, xlabel="rank", ylabel="matching rate (%)", xlim=(1, len(curves[0][1].cmc)),
-             ylim=(None, 101))
-    axes.grid(alpha=0.4)
-    axes.legend(loc="lower right")
-    with replacing(path, "wb") as stream:
-        FigureCanvasAgg(figure).print_png(stream, metadata={"Software": None})
+    plot(path, (6, 4.5), draw)

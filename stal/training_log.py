@@ -2,6 +2,8 @@
 
 import re
 
+from stal.plotting import plot
+
 
 def loss_lines(log):
     """The losses in a log of caffe train.
@@ -25,17 +27,11 @@ def loss_lines(log):
 
 def plot_losses(path, losses):
     """Draws the losses of :func:`loss_lines` over the iterations as PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    def draw(axes):
+        for name, points in losses.items():
+            axes.plot(*zip(*sorted(dict(points).items())), label=name, linewidth=2.5 if name == "loss" else 1)
+        axes.set(xlabel="iteration", ylabel="loss", yscale="symlog")
+        axes.grid(alpha=0.4)
+        axes.legend(loc="upper right")
 
-    from stal.files import replacing
-
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.add_subplot()
-    for name, points in losses.items():
-        axes.plot(*zip(*sorted(dict(points).items())), label=name, linewidth=2.5 if name == "loss" else 1)
-    axes.set(xlabel="iteration", ylabel="loss", yscale="symlog")
-    axes.grid(alpha=0.4)
-    axes.legend(loc="upper right")
-    with replacing(path, "wb") as stream:
-        FigureCanvasAgg(figure).print_png(stream, metadata={"Software": None})
+    plot(path, (7, 4.5), draw)
