@@ -105,7 +105,8 @@ def content_hashes(device):
     digest = hashlib.sha256()
     tools = subprocess.run(["dpkg-query", "-W", "g++", *open(os.path.join(HERE, "debian-packages.txt")).read().split()],
                            capture_output=True, text=True, check=True).stdout
-    for text in (device, *FLAGS[device], tools, read(os.path.join(ROOT, "pyproject.toml"))):
+    flags = [flag.replace(ROOT, "") for flag in FLAGS[device]]  # the same for each checkout
+    for text in (device, *flags, tools, read(os.path.join(ROOT, "pyproject.toml"))):
         digest.update(text.encode() + b"\0")
     patches = sorted(glob.glob(os.path.join(HERE, "patches", "*.patch")))
     emulation = cuda.emulation_files() if device == "emulated" else []

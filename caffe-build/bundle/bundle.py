@@ -5,7 +5,7 @@
 
 The archive holds the project, Caffe, Debian's Python 3.11 with the packages the demo needs, and the libraries of all
 these but the C library's (glibc 2.36 or newer is the machine's). CUDA's large libraries (cuBLAS, cuRAND, NVRTC, cuDNN, NCCL)
-are the machine's too: launch.py, in the archive, finds them. GDAL, FFmpeg and libavif, which OpenCV links, and libcurl,
+are the machine's too: launch.py, in the archive, finds them. GDAL and FFmpeg, which OpenCV links, and libcurl,
 which HDF5 links, are called by nothing here and replaced by libraries of stubs: with what they need they would be most of
 the archive.
 """
@@ -28,13 +28,14 @@ PROJECT = ["FIDELITY.md", "LICENSE", "README.md", "RESULTS.md", "benchmarks", "d
            "stal", "tests", "tools"]
 PACKAGES = ["caffe", "cv2", "google", "numpy", "numpy.libs", "opencv_python_headless.libs", "scipy",
             "scipy.libs", "six.py", "tqdm"]
-# Of SciPy only what .mat files, sparse matrices and the normal distribution need.
+# Of SciPy only what .mat files, sparse matrices, the normal distribution and pycaffe need.
 NOT_OF_SCIPY = ["cluster", "constants", "datasets", "differentiate", "fft", "fftpack", "integrate", "interpolate", "misc",
-                "ndimage", "odr", "optimize", "signal", "spatial", "stats"]
-NOT_OF_PACKAGES = ["__pycache__", "tests", "test", "*.pyi", "*.h", "*.a", "*.lib", "haarcascade*"]
+                "odr", "optimize", "signal", "spatial", "stats"]
+# Tests go by file: SciPy imports numpy.testing, which imports a file of numpy/_core/tests.
+NOT_OF_PACKAGES = ["__pycache__", "test_*", "data", "examples", "*.pyi", "*.h", "*.a", "*.lib", "haarcascade*"]
 NOT_OF_PYTHON = ["__pycache__", "test", "tests", "idlelib", "ensurepip", "lib2to3", "tkinter", "turtledemo", "pydoc_data",
                  "config-*", "dist-packages", "_dbm*", "_gdbm*", "_curses*", "readline*", "nis*", "ossaudiodev*"]
-STUBBED = re.compile(r"lib(gdal|avcodec|avformat|avutil|swresample|swscale|avif|curl)\b")
+STUBBED = re.compile(r"lib(gdal|avcodec|avformat|avutil|swresample|swscale|curl)\b")
 OF_THE_SYSTEM = re.compile(r"(linux-vdso|ld-linux|lib(c|m|dl|rt|pthread|resolv|util|nsl)\.so|libcuda\.so)")
 OF_CUDA = re.compile(r"lib(cublas|cublasLt|curand|nvrtc|cudnn|nccl)\b")
 
