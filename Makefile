@@ -54,7 +54,7 @@ image:
 
 # The build in .venv as one archive in build/, for machines without Docker (caffe-build/README.md).
 bundle: caffe
-	python3 caffe-build/bundle/bundle.py
+	python3 caffe-build/bundle.py
 
 # Removes what is built in the checkout. Data, trained weights and results (data/, snapshots/, out/) stay.
 clean:

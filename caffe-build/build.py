@@ -131,7 +131,7 @@ def compile_caffe(device, work, result, tests):
         shutil.copy(os.path.join(source + ".part", overlay.PROTO), os.path.join(source + ".part", "caffe.proto.upstream"))
         os.rename(source + ".part", source)
     overlay.apply(source, read(os.path.join(source, "caffe.proto.upstream")))
-    say(f"configuring and compiling Caffe for {device} (about {10 if device == 'gpu' else 4} minutes on two cores)")
+    say(f"configuring and compiling Caffe for {device} (about {20 if device == 'gpu' else 4} minutes on two cores)")
     python = os.path.join(VENV, "bin", "python3")
     include = subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('include'))"],
                              capture_output=True, text=True, check=True).stdout.strip()

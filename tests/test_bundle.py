@@ -1,4 +1,4 @@
-"""caffe-build/bundle: what the launcher finds on a machine and refuses, and the libraries of stubs."""
+"""caffe-build/bundle.py and bundle/: what the launcher finds on a machine and refuses, and the libraries of stubs."""
 
 import importlib.util
 import os
@@ -8,11 +8,11 @@ import subprocess
 import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-BUNDLE = os.path.join(ROOT, "caffe-build", "bundle")
+BUILD = os.path.join(ROOT, "caffe-build")
 
 
-def load(name):
-    spec = importlib.util.spec_from_file_location(f"bundle_{name}", os.path.join(BUNDLE, f"{name}.py"))
+def load(path):
+    spec = importlib.util.spec_from_file_location(os.path.basename(path), os.path.join(BUILD, f"{path}.py"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -20,7 +20,7 @@ def load(name):
 
 @pytest.fixture
 def launch(monkeypatch):
-    module = load("launch")
+    module = load("bundle/launch")
     monkeypatch.setattr(module, "linker_folders", lambda: [])
     monkeypatch.setenv("STAL_CUDA", "")
     monkeypatch.setenv("PATH", "")
@@ -70,6 +70,12 @@ def test_a_program_that_was_not_packed_is_refused(launch):
 
 
 @pytest.fixture
+def bundle(monkeypatch):
+    monkeypatch.syspath_prepend(BUILD)  # the folder of the script, where it finds cuda.py
+    return load("bundle")
+
+
+@pytest.fixture
 def compiled(tmp_path):
     """A library with functions and data, and a program that calls one of the functions only if it gets an argument."""
     (tmp_path / "far.c").write_text("int far_called(void) { return 3; } int far_other(void) { return 4; }\n"
@@ -84,11 +90,11 @@ def compiled(tmp_path):
     return tmp_path
 
 
-def test_a_stub_loads_and_ends_with_a_sentence_when_called(compiled):
+def test_a_stub_loads_and_ends_with_a_sentence_when_called(compiled, bundle):
     program, library = compiled / "near", compiled / "libfar.so.1"
     assert subprocess.run([program, "call"]).returncode == 3
     original = shutil.copy(library, compiled / "original.so")
-    load("bundle").write_stub(str(library), "libfar.so.1", str(original), [str(program)])
+    bundle.write_stub(str(library), "libfar.so.1", str(original), [str(program)])
     assert subprocess.run([program]).returncode == 0
     ended = subprocess.run([program, "call"], capture_output=True, text=True)
     assert ended.returncode < 0 and "libfar.so.1 is not in this bundle" in ended.stderr
@@ -97,10 +103,10 @@ def test_a_stub_loads_and_ends_with_a_sentence_when_called(compiled):
     assert "far_called" in symbols and "far_other" not in symbols
 
 
-def test_a_library_whose_data_are_used_is_not_stubbed(compiled):
+def test_a_library_whose_data_are_used_is_not_stubbed(compiled, bundle):
     (compiled / "near.c").write_text("extern int far_data; int main(void) { return far_data; }\n")
     subprocess.run(["gcc", "-fPIC", "-shared", "-o", compiled / "user.so", compiled / "near.c", compiled / "libfar.so.1"],
                    check=True)
     with pytest.raises(SystemExit, match="far_data is data"):
-        load("bundle").write_stub(str(compiled / "stub.so"), "libfar.so.1", str(compiled / "libfar.so.1"),
+        bundle.write_stub(str(compiled / "stub.so"), "libfar.so.1", str(compiled / "libfar.so.1"),
                                   [str(compiled / "user.so")])

@@ -19,10 +19,10 @@ import subprocess
 import sys
 import tempfile
 
+import cuda
+
 HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(os.path.dirname(HERE))
-sys.path.insert(0, os.path.dirname(HERE))
-import cuda  # noqa: E402
+ROOT = os.path.dirname(HERE)
 
 PROJECT = ["FIDELITY.md", "LICENSE", "README.md", "RESULTS.md", "benchmarks", "data_prep", "layers", "prototxt", "snapshots",
            "stal", "tests", "tools"]
@@ -59,7 +59,7 @@ def main():
             copy_tests(folder, options.tests)
         copy_libraries(folder)
         for name in ("launch.py", "run"):
-            shutil.copy(os.path.join(HERE, name), os.path.join(folder, name))
+            shutil.copy(os.path.join(HERE, "bundle", name), os.path.join(folder, name))
         used = needed_names(os.path.join(folder, ".venv", "lib", "libcaffe.so"))
         device = "gpu" if any(OF_CUDA.match(soname) for soname in used) else "cpu"
         archive = os.path.join(options.output, f"stal-{device}-x86_64.tar.xz")
