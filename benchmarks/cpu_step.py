@@ -16,7 +16,6 @@ same work. Let nothing else run meanwhile; "load" is the machine's load average 
 
 import argparse
 import ctypes
-import json
 import os
 import platform
 import statistics
@@ -26,42 +25,17 @@ import time
 
 from stal.errors import InputError, run
 from stal.files import write_json
+from worker import Worker
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LAYOUTS = ("nchw", "channels_last")
 SEED = 1
 
 
-class TorchWorker:
-    """torch_net.py in a process of its own; a context manager."""
-
-    def __init__(self, python, folder, work, threads):
-        self._process = subprocess.Popen(
-            [python, os.path.join(HERE, "torch_net.py"), folder, work, "--threads", str(threads)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.versions = self._answer()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait()
-
-    def time(self, layout):
-        """One repetition: milliseconds and {output: L2 norm}."""
-        self._process.stdin.write(f"{layout}\n")
-        self._process.stdin.flush()
-        answer = self._answer()
-        return answer["ms"], answer["norms"]
-
-    def _answer(self):
-        line = self._process.stdout.readline()
-        if not line:
-            raise InputError(f"PyTorch ended with status {self._process.wait()}: its own message is above; "
-                             "if there is none, memory ran out, so give fewer --frames")
-        return json.loads(line)
+def torch_time(worker, layout):
+    """One repetition: milliseconds and {output: L2 norm}."""
+    answer = worker.ask(layout)
+    return answer["ms"], answer["norms"]
 
 
 def check_torch(python):
@@ -110,10 +84,11 @@ def measure(work, net, proto, inputs, folder, options):
     parameters = {name: [blob.data for blob in blobs] for name, blobs in net.params.items()}
     plain_net.write(folder, proto, parameters, inputs)
     times, norms = {"caffe": [], **{layout: [] for layout in LAYOUTS}}, {}
-    with TorchWorker(options.torch_python, folder, work, options.threads) as worker:
+    command = [options.torch_python, os.path.join(HERE, "torch_net.py"), folder, work, "--threads", str(options.threads)]
+    with Worker("PyTorch", command) as worker:
         for turn in range(options.warmup + options.repeats):
             for name in times:
-                ms, norms[name] = time_caffe(net, work == "step") if name == "caffe" else worker.time(name)
+                ms, norms[name] = time_caffe(net, work == "step") if name == "caffe" else torch_time(worker, name)
                 if turn >= options.warmup:
                     times[name].append(ms)
     result = {name: {"ms": statistics.median(values), "all_ms": values,
@@ -123,7 +98,7 @@ def measure(work, net, proto, inputs, folder, options):
     result.update(peer=peer, caffe_over_peer=result["caffe"]["ms"] / result[peer]["ms"],
                   difference=max(abs(norms[name][top] - value) / max(abs(value), 1e-12)
                                  for name in LAYOUTS for top, value in norms["caffe"].items()))
-    return result, worker.versions
+    return result, worker.first
 
 
 def measure_both(options):

@@ -26,7 +26,6 @@ Let nothing else use the device meanwhile; "others_MiB" is what was in use befor
 """
 
 import argparse
-import json
 import os
 import platform
 import statistics
@@ -42,6 +41,7 @@ import numpy as np
 from cpu_step import cpu_name
 from stal.errors import InputError, run
 from stal.files import replacing, write_json
+from worker import Worker
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SIDES = ("caffe", "nchw", "channels_last")
@@ -80,40 +80,13 @@ class Memory:
         self.peak = max(self.peak, self.now)
 
 
-class Worker:
-    """gpu_caffe.py or gpu_torch.py in a process of its own; a context manager."""
-
-    def __init__(self, side, folder, work, tf32, options):
-        script = [options.caffe_python, os.path.join(HERE, "gpu_caffe.py"), folder, work]
-        if side != "caffe":
-            script = [options.torch_python, os.path.join(HERE, "gpu_torch.py"), folder, work, "--tf32", str(tf32)]
-            script += ["--layout", side] * (work != "gemm")
-        self._side = side
-        self._process = subprocess.Popen([*script, "--device", options.device], stdin=subprocess.PIPE,
-                                         stdout=subprocess.PIPE, text=True, env=_environment(tf32))
-        self.first = self._answer()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait()
-
-    def ask(self, line):
-        """Sends a line; returns the answer, a dict."""
-        self._process.stdin.write(f"{line}\n")
-        self._process.stdin.flush()
-        return self._answer()
-
-    def _answer(self):
-        line = self._process.stdout.readline()
-        if not line:
-            name = "Caffe" if self._side == "caffe" else "PyTorch"
-            raise InputError(f"{name} ended with status {self._process.wait()}: its own message is above; if there is "
-                             "none, memory ran out, so give fewer --frames")
-        return json.loads(line)
+def start(side, folder, work, tf32, options):
+    """A Worker that runs gpu_caffe.py or gpu_torch.py."""
+    script = [options.caffe_python, os.path.join(HERE, "gpu_caffe.py"), folder, work]
+    if side != "caffe":
+        script = [options.torch_python, os.path.join(HERE, "gpu_torch.py"), folder, work, "--tf32", str(tf32)]
+        script += ["--layout", side] * (work != "gemm")
+    return Worker("Caffe" if side == "caffe" else "PyTorch", [*script, "--device", options.device], _environment(tf32))
 
 
 def measure(name, work, tf32, folder, memory, options):
@@ -125,7 +98,7 @@ def measure(name, work, tf32, folder, memory, options):
     try:
         for side in SIDES:
             before = memory.restart()
-            workers[side] = Worker(side, folder, work, tf32, options)
+            workers[side] = start(side, folder, work, tf32, options)
             first = workers[side].ask(1)
             norms[side] = [first["norms"], workers[side].ask(1)["norms"]]
             warm = workers[side].ask(options.steps)
@@ -233,7 +206,7 @@ def measure_all(options):
     versions = {"python": platform.python_version(), "numpy": np.__version__}
     with Memory(options.device) as memory:
         for tf32 in settings:
-            with Worker("gemm", "-", "gemm", tf32, options) as worker:
+            with start("gemm", "-", "gemm", tf32, options) as worker:
                 result["tflops"]["tf32" if tf32 else "float32"] = worker.first["tflops"]
         for name in options.names:
             for work in ("step", "extract"):
