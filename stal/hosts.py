@@ -6,10 +6,8 @@ Only rank 0 logs and writes snapshots. BatchNorm sees its process's batch; the m
 0's.
 """
 
-import glob
 import hashlib
 import os
-import re
 import sys
 from typing import NamedTuple
 
@@ -17,6 +15,7 @@ from google.protobuf import text_format
 
 from stal.errors import InputError
 from stal.launch import meet
+from stal.snapshots import newest_state
 
 UID_BYTES = 128  # of an NCCL id
 
@@ -98,17 +97,6 @@ def read_plan(path):
     facts = {"solver and net": hashlib.sha256(f"{text}\0{net_text}".encode()).hexdigest()[:16]}
     return Plan(os.fspath(path), solver.snapshot_prefix, solver.snapshot, solver.max_iter, solver.snapshot_after_train,
                 facts)
-
-
-def newest_state(prefix):
-    """The solver state of the latest whole snapshot, or "". Caffe writes it after the weights, both by renaming."""
-    states = {int(re.search(r"_iter_(\d+)\.solverstate$", path)[1]): path
-              for path in glob.glob(f"{glob.escape(prefix)}_iter_*.solverstate")
-              if re.search(r"_iter_\d+\.solverstate$", path)}
-    for iteration in sorted(states, reverse=True):
-        if os.path.exists(f"{prefix}_iter_{iteration}.caffemodel"):
-            return states[iteration]
-    return ""
 
 
 def train(plan, place, device, meeting, state="", weights=(), timeout=600.0, mean=None, say=print):

@@ -1,4 +1,4 @@
-"""Plots as PNG files. Only a bundle for other machines (caffe-build/bundle.py) is without matplotlib, and so without plots."""
+"""Plots as PNG files. Only a bundle for other machines (caffe-build/bundle.py) lacks matplotlib, and so plots."""
 
 import sys
 

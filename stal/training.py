@@ -24,6 +24,7 @@ import sys
 from stal.errors import InputError
 from stal.extraction import commit, file_sha256
 from stal.files import replacing, write_json
+from stal.snapshots import newest_state
 from stal.training_log import loss_lines, plot_losses
 
 PREFIX = "snapshot"
@@ -98,9 +99,8 @@ def train(folder, iterations, weights=(), say=print):
 
 
 def _caffe_train(folder, result, log_path, weights, say):
-    states = sorted(glob.glob(f"{glob.escape(folder)}/{PREFIX}_iter_*.solverstate"),
-                    key=lambda path: int(re.findall(r"\d+", path)[-1]))
-    start = ["-snapshot", states[-1]] if states else ["-weights", ",".join(weights)] if weights else []
+    state = newest_state(f"{folder}/{PREFIX}")
+    start = ["-snapshot", state] if state else ["-weights", ",".join(weights)] if weights else []
     command = [os.path.join(os.path.dirname(sys.executable), "caffe"), "train", "-solver", f"{folder}/solver.prototxt",
                *start]
     said = " ".join(["caffe", *command[1:]])
@@ -108,11 +108,11 @@ def _caffe_train(folder, result, log_path, weights, say):
     # Threads that wait for work sleep instead of spinning: on a machine that does other things too, spinning costs
     # far more than it saves on an idle one.
     environment = {"OMP_WAIT_POLICY": "passive", **os.environ, "GLOG_minloglevel": "0"}
-    starts = (_read(f"{folder}/run.json") or []) if states else []
+    starts = (_read(f"{folder}/run.json") or []) if state else []
     write_json(f"{folder}/run.json", [*starts, {"command": said, "commit": commit(), "machine": machine(),
                                                 "threads": environment.get("OMP_NUM_THREADS", str(os.cpu_count()))}])
     last = ""
-    with open(log_path, "a" if states else "w") as log:
+    with open(log_path, "a" if state else "w") as log:
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
             for line in process.stderr:
                 log.write(line)

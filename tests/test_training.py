@@ -53,6 +53,8 @@ def test_an_interrupted_run_goes_on_from_its_last_snapshot(folder):
     train(folder, 20)
     os.remove(f"{folder}/snapshot_iter_20.caffemodel")
     os.remove(f"{folder}/snapshot_iter_20.solverstate")
+    with open(f"{folder}/snapshot_iter_19.solverstate", "w") as stream:
+        stream.write("a state without its weights")
     said = []
     train(folder, 20, say=said.append)
     assert f"-snapshot {folder}/snapshot_iter_10.solverstate" in said[0]

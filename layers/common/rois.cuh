@@ -39,6 +39,15 @@ __global__ void SortRoisByMap(const int M, const int maps, const Dtype* rois, in
   }
 }
 
+/// RequireRois, unless the boxes lie only on the GPU: reading them back would stop it in each forward pass. A wrong box that
+/// came from there gives NaN.
+template <typename Dtype>
+void RequireHostRois(const LayerParameter& layer, const Blob<Dtype>& rois, int maps) {
+  if (rois.data()->head() != SyncedMemory::HEAD_AT_GPU) {
+    RequireRois(layer, rois, maps);
+  }
+}
+
 /// `sorted` becomes `begin` and behind it `order` of SortRoisByMap, on the device. M is at least 1.
 template <typename Dtype>
 void SortRois(const Blob<Dtype>& rois, int maps, Blob<int>* sorted) {

@@ -23,7 +23,7 @@ void L1NormalizeLayer<Dtype>::Reshape(const vector<Blob<Dtype>*>& bottom, const 
 
 template <typename Dtype>
 void L1NormalizeLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
-  const int V = norm_.count(), map = bottom[0]->count() / V;  // T * R
+  const int V = norm_.count(), map = this->layer_param_.l1_normalize_param().frames() * bottom[0]->count(1);  // T * R
   for (int v = 0; v < V; ++v) {
     const Dtype* a = bottom[0]->cpu_data() + v * map;
     const Dtype norm = caffe_cpu_asum(map, a) + this->layer_param_.l1_normalize_param().eps();
@@ -38,7 +38,7 @@ void L1NormalizeLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top, cons
   if (!propagate_down[0]) {
     return;
   }
-  const int V = norm_.count(), map = bottom[0]->count() / V;
+  const int V = norm_.count(), map = this->layer_param_.l1_normalize_param().frames() * bottom[0]->count(1);  // T * R
   for (int v = 0; v < V; ++v) {
     const Dtype* a = bottom[0]->cpu_data() + v * map;
     const Dtype* g = top[0]->cpu_diff() + v * map;

@@ -139,4 +139,17 @@ TYPED_TEST(L1NormalizeLayerTest, TestMatchesCpu) {
   this->ExpectMatchesCpu(&layer, &on_cpu, {true});
 }
 
+TYPED_TEST(L1NormalizeLayerTest, TestNoVideos) {
+  typedef typename TypeParam::Dtype Dtype;
+  this->Draw(0, {6, 2}, 0.1, 1);
+  L1NormalizeLayer<Dtype> layer(this->Param());
+  this->Run(&layer);
+  this->Backward(&layer, {true}, vector<double>(12, 1));
+  this->bottom_[0]->Reshape(vector<int>{0, 2});
+  layer.Reshape(this->bottom_, this->top_);
+  layer.Forward(this->bottom_, this->top_);
+  EXPECT_EQ(0, this->top_[0]->count());
+  this->Backward(&layer, {true}, {});
+}
+
 }  // namespace caffe

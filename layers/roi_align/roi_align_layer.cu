@@ -143,9 +143,7 @@ void ROIAlignLayer<Dtype>::Forward_gpu(const vector<Blob<Dtype>*>& bottom, const
   if (n == 0) {
     return;
   }
-  if (bottom[1]->data()->head() != SyncedMemory::HEAD_AT_GPU) {
-    RequireRois(this->layer_param_, *bottom[1], bottom[0]->num());
-  }
+  RequireHostRois(this->layer_param_, *bottom[1], bottom[0]->num());
   // NOLINT_NEXT_LINE(whitespace/operators)
   ROIAlignForward<Dtype><<<CAFFE_GET_BLOCKS(n), CAFFE_CUDA_NUM_THREADS>>>(
       n, bottom[0]->gpu_data(), bottom[1]->gpu_data(), bottom[0]->num(), bottom[0]->channels(), bottom[0]->height(),

@@ -81,9 +81,7 @@ void ROIPoolingLayer<Dtype>::Forward_gpu(const vector<Blob<Dtype>*>& bottom, con
   if (n == 0) {
     return;
   }
-  if (bottom[1]->data()->head() != SyncedMemory::HEAD_AT_GPU) {
-    RequireRois(this->layer_param_, *bottom[1], bottom[0]->num());
-  }
+  RequireHostRois(this->layer_param_, *bottom[1], bottom[0]->num());
   const Dtype scale = this->layer_param_.roi_pooling_param().spatial_scale();
   // NOLINT_NEXT_LINE(whitespace/operators)
   ROIPoolingForward<Dtype><<<CAFFE_GET_BLOCKS(n), CAFFE_CUDA_NUM_THREADS>>>(
