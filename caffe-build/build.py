@@ -32,6 +32,7 @@ CACHE = os.environ.get("STAL_CACHE") or os.path.join(
     os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "stal-caffe")
 COMMON = ["-DBLAS=Open", "-DUSE_OPENMP=ON", "-DUSE_LEVELDB=OFF", "-DUSE_LMDB=ON", "-DBUILD_docs=OFF", "-Dpython_version=3",
           "-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_SKIP_RPATH=ON"]
+MINUTES = {"cpu": "4", "gpu": "20 to 40", "emulated": "10"}
 FLAGS = {
     "cpu": ["-DCPU_ONLY=ON", *COMMON, *cuda.run_paths([])],
     "gpu": ["-DUSE_NCCL=ON", *COMMON, *cuda.run_paths(cuda.LIBRARY_FOLDERS)],
@@ -131,7 +132,7 @@ def compile_caffe(device, work, result, tests):
         shutil.copy(os.path.join(source + ".part", overlay.PROTO), os.path.join(source + ".part", "caffe.proto.upstream"))
         os.rename(source + ".part", source)
     overlay.apply(source, read(os.path.join(source, "caffe.proto.upstream")))
-    say(f"configuring and compiling Caffe for {device} (about {20 if device == 'gpu' else 4} minutes on two cores)")
+    say(f"configuring and compiling Caffe for {device} (about {MINUTES[device]} minutes on two cores)")
     python = os.path.join(VENV, "bin", "python3")
     include = subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('include'))"],
                              capture_output=True, text=True, check=True).stdout.strip()
