@@ -8,8 +8,8 @@ import pytest
 from data_prep import ilids_vid, synthetic
 from stal.errors import InputError
 from stal.features import read_features
-from tools import experiment
-from tools.experiment import Dataset
+from tools import experiment, experiment_runs
+from tools.experiment_runs import Dataset
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def root(tmp_path_factory):
 def tiny(root, monkeypatch):
     """The set as a data set of the program, with the demo's small nets."""
     tiny = Dataset("synthetic", "demo", "ilids", str(root), ilids_vid, 10)
-    monkeypatch.setitem(experiment.DATASETS, "synthetic", tiny)
+    monkeypatch.setitem(experiment_runs.DATASETS, "synthetic", tiny)
     return tiny
 
 
@@ -76,11 +76,11 @@ def test_other_joints_other_weights_and_other_starts_are_other_runs(tiny, root, 
     try:
         head, *rows = table.splitlines(True)
         joints.write_text(head + "".join(row.replace(",", ",1", 1) for row in rows))  # another x of J1
-        experiment.prepare.cache_clear()
+        experiment_runs.prepare.cache_clear()
         run(tmp_path, "fig5", "--iterations", "2")
     finally:
         joints.write_text(table)
-        experiment.prepare.cache_clear()
+        experiment_runs.prepare.cache_clear()
     assert weights.read_bytes() != first and (folder / "replaced_1/snapshot_iter_2.caffemodel").read_bytes() == first
     copy = tmp_path / "start.caffemodel"
     copy.write_bytes(first)
@@ -106,7 +106,7 @@ def test_a_net_is_tested_on_another_data_set(tiny, tmp_path, tmp_path_factory, m
     other = tmp_path_factory.mktemp("prid") / "prid"
     synthetic.main(["--root", str(other), "--layout", "prid2011", "--identities", "6", "--length", "27", "28",
                     "--workers", "1"])
-    monkeypatch.setitem(experiment.DATASETS, "prid", experiment.DATASETS["prid"]._replace(root=str(other)))
+    monkeypatch.setitem(experiment_runs.DATASETS, "prid", experiment_runs.DATASETS["prid"]._replace(root=str(other)))
     run(tmp_path, "table6", "--iterations", "2", "--test-dataset", "prid")
     found = results(tmp_path, "table6")["rows"]
     assert set(found) == {"STAL", "QAN-style"} and found["STAL"]["queries"] == 3
