@@ -23,6 +23,7 @@ import caffe  # noqa: E402
 import numpy as np  # noqa: E402
 
 import plain_net  # noqa: E402
+from passes import passes  # noqa: E402
 from stal.caffe_net import read_prototxt  # noqa: E402
 
 SEED = 1
@@ -74,21 +75,24 @@ class Extraction:
 
 
 def layer_times(net, device, times, backward):
-    """[[name, type, forward ms, backward ms], ...], medians of ``times`` passes."""
-    count = len(net.layers)
-    passes = [("_forward", range(count))] + [("_backward", range(count - 1, -1, -1))] * backward
-    ms = {direction: [[] for _ in range(count)] for direction, _ in passes}
+    """[[name, type, forward ms, backward ms], ...], medians of ``times`` passes; layers that a net runs in one pass as one,
+    under the first one's name."""
+    spans = passes([layer.type for layer in net.layers])
+    ms = [[[] for _ in range(1 + backward)] for _ in spans]
     for _ in range(times):
         net.clear_param_diffs()
-        for direction, order in passes:
-            for layer in order:
+        for direction in range(1 + backward):
+            for number in range(len(spans))[::-1 if direction else 1]:
+                first, last, _ = spans[number]
                 device.wait()
                 start = time.perf_counter()
-                getattr(net, direction)(layer, layer)
+                if direction:
+                    net._backward(last, first)
+                else:
+                    net._forward(first, last)
                 device.wait()
-                ms[direction][layer].append(1000 * (time.perf_counter() - start))
-    return [[name, net.layers[layer].type, *(statistics.median(values[layer]) for values in ms.values())]
-            for layer, name in enumerate(net._layer_names)]
+                ms[number][direction].append(1000 * (time.perf_counter() - start))
+    return [[net._layer_names[first], kind, *map(statistics.median, values)] for (first, _, kind), values in zip(spans, ms)]
 
 
 def main():
@@ -108,7 +112,7 @@ def main():
     proto = read_prototxt(os.path.join(options.folder, "net.prototxt"))
     plain_net.write(options.folder, proto, parameters, inputs)
     print(json.dumps({"versions": {"caffe": caffe.__version__, "caffe_build": _build()},
-                      "shapes": {name: list(blob.data.shape) for name, blob in work.net.blobs.items()},
+                      "shapes": {name: list(blob.shape) for name, blob in work.net.blobs.items()},
                       "parameters": {layer: [list(blob.shape) for blob in blobs] for layer, blobs in parameters.items()}}),
           flush=True)
     for line in sys.stdin:

@@ -20,6 +20,8 @@ import sys
 import tempfile
 from collections import Counter
 
+from passes import passes
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PARTS = re.compile(r"_part\d")
 IDLE = re.compile(r"Malloc|Free|Create|Destroy|Set|Get|Stream|Event|Math|Handle|host-to-host")
@@ -78,22 +80,26 @@ def load(experiment, frames, height, width):
 
 
 def count_step(solver, counts):
-    """Of the second step, in calls that start work on the GPU: {"layers": {part of the net: {layer type: [layers, forward,
-    backward]}}, "update": calls, "clear": calls, "copies": {direction: calls}, "parameters": blobs}."""
+    """Of the second step, in calls that start work on the GPU: {"layers": {part of the net: {layer type, or types run in one
+    pass: [number, forward, backward]}}, "update": calls, "clear": calls, "copies": {direction: calls}, "parameters": blobs}.
+    """
     net = solver.net
     solver.step(1)
     layers, copies = {}, Counter()
-    for direction, run, order in (("forward", net._forward, range(len(net.layers))),
-                                  ("backward", net._backward, range(len(net.layers) - 1, -1, -1))):
+    spans = passes([layer.type for layer in net.layers])
+    for backward, order in ((False, spans), (True, spans[::-1])):
         net.clear_param_diffs()
         counts()
-        for number in order:
-            run(number, number)
+        for first, last, kind in order:
+            if backward:
+                net._backward(last, first)
+            else:
+                net._forward(first, last)
             called = counts()
-            name, kind = net._layer_names[number], net.layers[number].type
-            row = layers.setdefault("parts" if PARTS.search(name) else "rest", {}).setdefault(kind, [0, 0, 0])
-            row[0] += direction == "forward"
-            row[1 + (direction == "backward")] += work(called)
+            part = "parts" if PARTS.search(net._layer_names[first]) else "rest"
+            row = layers.setdefault(part, {}).setdefault(kind, [0, 0, 0])
+            row[0] += not backward
+            row[1 + backward] += work(called)
             copies.update({what: calls for what, calls in called.items() if "to-host" in what or "to-device" in what})
     counts()
     solver.apply_update()
@@ -111,7 +117,7 @@ def work(called):
 
 def show(result):
     print(f"{result['experiment']}, {result['frames']} frames: calls that start work on the GPU, second step")
-    print(f"{'':10}{'layer type':20}{'layers':>8}{'forward':>9}{'backward':>10}")
+    print(f"{'':10}{'layer type':20}{'number':>8}{'forward':>9}{'backward':>10}")
     total = [0, 0, 0]
     for part, rows in result["layers"].items():
         for kind, row in sorted(rows.items(), key=lambda item: -sum(item[1][1:])):
