@@ -83,6 +83,7 @@ template <typename Result>
 bool Usable(const Result& result, size_t limit) {
   return result.status == CUDNN_STATUS_SUCCESS && result.memory <= limit &&
       (Tf32Allowed() || result.mathType == CUDNN_FMA_MATH || result.mathType == CUDNN_DEFAULT_MATH) &&
+      result.mathType != CUDNN_TENSOR_OP_MATH_ALLOW_CONVERSION &&  // to half precision
       (!DeterministicWanted() || result.determinism == CUDNN_DETERMINISTIC);
 }
 
@@ -92,14 +93,20 @@ cudnnMathType_t Math() {
   return Tf32Allowed() || sizeof(Dtype) == sizeof(double) ? CUDNN_DEFAULT_MATH : CUDNN_FMA_MATH;
 }
 
-/// The first, that is best, of the usable results; false if there is none.
-template <typename Result>
-bool Best(const Result* results, int found, size_t limit, ConvolutionAlgorithm* best) {
+/// The first, that is best, of the usable results; false if there is none. A result says what it needs with its own
+/// arithmetic. It may be run with another, which cuDNN may not have, or in a larger workspace.
+template <typename Direction, typename Dtype>
+bool Best(const Descriptors& d, const typename Direction::Result* results, int found, size_t limit,
+    ConvolutionAlgorithm* best) {
   for (int i = 0; i < found; ++i) {
-    if (Usable(results[i], limit)) {
+    const cudnnMathType_t math = Tf32Allowed() ? results[i].mathType : Math<Dtype>();
+    size_t bytes = 0;
+    CUDNN_CHECK(cudnnSetConvolutionMathType(d.convolution, math));
+    if (Usable(results[i], limit) && Direction::Workspace(d, results[i].algo, &bytes) == CUDNN_STATUS_SUCCESS &&
+        bytes <= limit) {
       best->number = results[i].algo;
-      best->workspace = results[i].memory;
-      best->math = results[i].mathType;
+      best->workspace = bytes;
+      best->math = math;
       return true;
     }
   }
@@ -178,25 +185,29 @@ const ConvolutionAlgorithm& CudnnConvolution<Dtype>::Choose(const void* first, c
       typename Direction::Result results[kMostAlgorithms];
       int found = 0;
       CUDNN_CHECK(Direction::Rank(descriptors, kMostAlgorithms, &found, results));
-      known = Best(results, found, WorkspaceLimit(), &algorithm);
+      known = Best<Direction, Dtype>(descriptors, results, found, WorkspaceLimit(), &algorithm);
       if (!DeterministicWanted()) {
         size_t wish = 0;
         for (int i = 0; i < found; ++i) {
           wish = Usable(results[i], WorkspaceLimit()) ? std::max(wish, results[i].memory) : wish;
         }
         const size_t bytes = cudnn::reserveWorkspace(wish);
-        CUDNN_CHECK(Direction::Time(descriptors, first, second, result, kMostAlgorithms, &found, results,
-            cudnn::workspace(bytes), bytes));
-        known = Best(results, found, bytes, &algorithm);
+        CUDNN_CHECK(cudnnSetConvolutionMathType(convolution_, Math<Dtype>()));
+        cudnnStatus_t timed = CUDNN_STATUS_SUCCESS;
+        for (int i = 0; i < 2 && timed == CUDNN_STATUS_SUCCESS; ++i) {  // at first use CUDA loads the kernels
+          timed = Direction::Time(descriptors, first, second, result, kMostAlgorithms, &found, results,
+              cudnn::workspace(bytes), bytes);
+        }
+        if (timed == CUDNN_STATUS_SUCCESS) {
+          known = Best<Direction, Dtype>(descriptors, results, found, bytes, &algorithm) || known;
+        } else {
+          LOG(WARNING) << "cuDNN could not time its algorithms (" << cudnnGetErrorString(timed) << "); its guess is taken";
+        }
       }
       CHECK(known) << "cuDNN has no algorithm for a convolution with " << shape_.channels << " channels, "
           << shape_.num_output << " outputs and " << shape_.group << " groups in "
           << (WorkspaceLimit() >> 20) << " MB: raise CAFFE_CUDNN_WORKSPACE_MB, set CAFFE_DETERMINISTIC=0, or give the "
           << "layer engine: CAFFE";
-      // A result says what it needs with its own arithmetic, which may not be what it is run with.
-      algorithm.math = Tf32Allowed() ? algorithm.math : Math<Dtype>();
-      CUDNN_CHECK(cudnnSetConvolutionMathType(convolution_, algorithm.math));
-      CUDNN_CHECK(Direction::Workspace(descriptors, algorithm.number, &algorithm.workspace));
       std::lock_guard<std::mutex> lock(choices_mutex);
       choices[key] = algorithm;
     }
