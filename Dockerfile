@@ -1,6 +1,6 @@
 # BVLC Caffe with the layers of this project, and everything `make demo` and `make test` need.
 #   docker build -t stal --build-arg DEVICE=cpu .
-#   docker build -t stal --build-arg DEVICE=gpu --build-arg CUDA_ARCHS=90 .    (and docker run --gpus all)
+#   docker build -t stal --build-arg DEVICE=gpu --build-arg CUDA_ARCHS=90 .    (and docker run --gpus all, for several --ipc=host)
 #   docker run -v "$PWD/data:/stal/data" -v "$PWD/snapshots:/stal/snapshots" stal caffe train -solver prototxt/solver_ilids.prototxt
 FROM debian:bookworm-slim
 ARG DEVICE=cpu

@@ -33,17 +33,21 @@ test: test-caffe test-kernels
 	python -m pytest
 
 # BVLC's own tests and the layers' tests, with DEVICE=gpu those on the GPU too. They read data by paths relative to Caffe's
-# source tree. Gradients are checked by differences, for which TF32 is too coarse.
+# source tree. Gradients are checked by differences, for which TF32 is too coarse. Convolutions run once more with
+# algorithms that repeat bit by bit, which are then required to.
 test-caffe: caffe
 	program=$$(python3 caffe-build/build.py --tests) && libraries=$$(python3 caffe-build/cuda.py) && \
-	cd $$(dirname $$program)/source && LD_LIBRARY_PATH=$$libraries CAFFE_TF32=0 GLOG_minloglevel=2 \
-	$$program --gtest_filter=$(if $(filter cpu,$(DEVICE)),-*GPU*,*) --gtest_shuffle
+	cd $$(dirname $$program)/source && export LD_LIBRARY_PATH=$$libraries CAFFE_TF32=0 GLOG_minloglevel=2 && \
+	$$program --gtest_filter=$(if $(filter cpu,$(DEVICE)),-*GPU*,*) --gtest_shuffle \
+	$(if $(filter gpu,$(DEVICE)),&& CAFFE_DETERMINISTIC=1 $$program --gtest_filter='CaffeOnGpuTest*')
 
 # The same tests on the GPU's code without a GPU: the kernels run on the CPU (caffe-build/emulation/README.md),
 # solvers also over two GPUs. Left out are gradients of a layer that no net here has, which take six minutes.
 test-kernels:
 	program=$$(python3 caffe-build/build.py --device emulated --tests) && cd $$(dirname $$program)/source && \
-	STAL_EMULATED_GPUS=2 CAFFE_TF32=0 GLOG_minloglevel=2 $$program --gtest_filter=-Im2colLayerTest*ForceND* --gtest_shuffle
+	export STAL_EMULATED_GPUS=2 CAFFE_TF32=0 GLOG_minloglevel=2 && \
+	$$program --gtest_filter=-Im2colLayerTest*ForceND* --gtest_shuffle && \
+	CAFFE_DETERMINISTIC=1 $$program --gtest_filter='CaffeOnGpuTest*'
 
 # Writes prototxt/*.prototxt anew.
 nets: caffe

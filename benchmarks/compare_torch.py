@@ -25,6 +25,7 @@ import tempfile
 from dataclasses import replace
 
 from cpu_step import caffe_net, check_torch
+from worker import foreign_environment
 from stal.errors import InputError, run
 from stal.files import replacing
 
@@ -41,7 +42,7 @@ def compare(name, frames, videos, seed, python):
     with tempfile.TemporaryDirectory() as folder:
         idle = caffe_step(name, frames, videos, seed, folder)
         result = subprocess.run([python, os.path.join(HERE, "torch_gradients.py"), folder], stdout=subprocess.PIPE,
-                                text=True)
+                                text=True, env=foreign_environment())
     if result.returncode:
         raise InputError(f"PyTorch ended with status {result.returncode} on {name}: its own message is above; if there "
                          "is none, memory ran out, so give fewer --frames or --videos")

@@ -25,7 +25,7 @@ import time
 
 from stal.errors import InputError, run
 from stal.files import write_json
-from worker import Worker
+from worker import Worker, foreign_environment
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LAYOUTS = ("nchw", "channels_last")
@@ -41,7 +41,8 @@ def torch_time(worker, layout):
 def check_torch(python):
     """Raises InputError unless the interpreter ``python`` has torch and numpy."""
     try:
-        subprocess.run([python, "-c", "import numpy, torch"], check=True, capture_output=True)
+        subprocess.run([python, "-c", "import numpy, torch"], check=True, capture_output=True,
+                       env=foreign_environment())
     except (OSError, subprocess.CalledProcessError):
         raise InputError(f"{python} cannot import torch and numpy: give --torch-python an interpreter that can") from None
 
@@ -85,7 +86,7 @@ def measure(work, net, proto, inputs, folder, options):
     plain_net.write(folder, proto, parameters, inputs)
     times, norms = {"caffe": [], **{layout: [] for layout in LAYOUTS}}, {}
     command = [options.torch_python, os.path.join(HERE, "torch_net.py"), folder, work, "--threads", str(options.threads)]
-    with Worker("PyTorch", command) as worker:
+    with Worker("PyTorch", command, foreign_environment()) as worker:
         for turn in range(options.warmup + options.repeats):
             for name in times:
                 ms, norms[name] = time_caffe(net, work == "step") if name == "caffe" else torch_time(worker, name)

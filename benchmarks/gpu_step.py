@@ -41,7 +41,7 @@ import numpy as np
 from cpu_step import cpu_name
 from stal.errors import InputError, run
 from stal.files import replacing, write_json
-from worker import Worker
+from worker import Worker, foreign_environment
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SIDES = ("caffe", "nchw", "channels_last")
@@ -76,6 +76,9 @@ class Memory:
         return self.now
 
     def _read(self, line):
+        if not line.strip().isdecimal():
+            raise InputError(f"nvidia-smi says {line.strip()!r} for the memory in use: this GPU, or a part of one (MIG), does "
+                             "not tell; measure on a whole GPU of its own memory")
         self.now = int(line)
         self.peak = max(self.peak, self.now)
 
@@ -86,7 +89,9 @@ def start(side, folder, work, tf32, options):
     if side != "caffe":
         script = [options.torch_python, os.path.join(HERE, "gpu_torch.py"), folder, work, "--tf32", str(tf32)]
         script += ["--layout", side] * (work != "gemm")
-    return Worker("Caffe" if side == "caffe" else "PyTorch", [*script, "--device", options.device], _environment(tf32))
+    if side == "caffe":
+        return Worker("Caffe", [*script, "--device", options.device], _environment(dict(os.environ), tf32))
+    return Worker("PyTorch", [*script, "--device", options.device], _environment(foreign_environment(), tf32))
 
 
 def measure(name, work, tf32, folder, memory, options):
@@ -173,10 +178,10 @@ def _difference(norms, others):
     return max(abs(others[name] - norm) / max(abs(norm), 1e-12) for name, norm in norms.items())
 
 
-def _environment(tf32):
-    """Both sides' environment: TF32 by their own switches only."""
-    environment = {name: value for name, value in os.environ.items() if name != "NVIDIA_TF32_OVERRIDE"}
-    return {**environment, "CAFFE_TF32": str(tf32)}
+def _environment(environment, tf32):
+    """Both sides' environment: TF32 by their own switches only, GPUs counted as nvidia-smi counts them."""
+    environment.pop("NVIDIA_TF32_OVERRIDE", None)
+    return {**environment, "CAFFE_TF32": str(tf32), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 
 def _first_gpu():

@@ -1,9 +1,21 @@
 """A program of a benchmark's side in a process of its own, which answers each line with a line of JSON."""
 
 import json
+import os
 import subprocess
 
 from stal.errors import InputError
+
+
+def foreign_environment():
+    """The environment for another interpreter than the project's: a bundle (caffe-build/bundle/) has set its own Python's
+    variables."""
+    environment = dict(os.environ)
+    if "STAL_OUTER_PATH" in environment:
+        environment["LD_LIBRARY_PATH"] = environment.pop("STAL_OUTER_PATH")
+        for name in ("PYTHONHOME", "PYTHONPATH"):
+            environment.pop(name, None)
+    return environment
 
 
 class Worker:

@@ -20,11 +20,12 @@ ARCHITECTURES = ["75", "80", "86", "89", "90", "100", "120"]  # Turing, the olde
 
 def run_paths(folders):
     """CMake's flags that make programs in bin/ and test/, lib/libcaffe.so and pycaffe in lib/pythonX.Y/site-packages/caffe
-    find each other, and the libraries in ``folders`` of site-packages, wherever the whole is moved."""
+    find each other, and the libraries in ``folders`` of site-packages, wherever the whole is moved. As RPATH, which the
+    libraries that these load use too: NVRTC looks for its built-ins by name."""
     program = ["$ORIGIN/../lib", *(f"$ORIGIN/../lib/{SITE}/{folder}" for folder in folders)]
     shared = ["$ORIGIN/../../..", *(f"$ORIGIN/{SITE}/{folder}" for folder in folders),
               *(f"$ORIGIN/../{folder}" for folder in folders)]
-    return [f"-DCMAKE_{kind}_LINKER_FLAGS=" + " ".join(f"-Wl,-rpath,'{path}'" for path in paths)
+    return [f"-DCMAKE_{kind}_LINKER_FLAGS=" + " ".join(["-Wl,--disable-new-dtags", *(f"-Wl,-rpath,'{path}'" for path in paths)])
             for kind, paths in (("EXE", program), ("SHARED", shared))]
 
 

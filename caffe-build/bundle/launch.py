@@ -30,7 +30,7 @@ def main(arguments):
     if not os.path.exists(program[0]):
         sys.exit(f"error: this bundle has no {arguments[0]}: pack it with --tests")
     environment = dict(os.environ)
-    outer = environment.pop("STAL_OUTER_PATH", "")
+    outer = environment.get("STAL_OUTER_PATH", "")
     folders = [os.path.join(HERE, "runtime", "lib"), os.path.join(HERE, ".venv", "lib")]
     if needs_cuda():
         folders += cuda_folders(outer)
@@ -39,6 +39,7 @@ def main(arguments):
     packages = glob.glob(os.path.join(HERE, ".venv/lib/python3*/site-packages"))
     environment["PYTHONPATH"] = ":".join([HERE, *packages])
     if arguments[0] == "tests":
+        environment.setdefault("CAFFE_TF32", "0")  # gradients are checked by differences
         os.chdir(os.path.join(HERE, ".venv", "test"))
     os.execve(program[0], program + arguments[1:], environment)
 
