@@ -1,7 +1,7 @@
 """How many frames a second the data layer delivers: files read, decoded, squashed to 224 x 224, less the mean, in planes.
 
     python benchmarks/input_rate.py                                        # synthetic people
-    python benchmarks/input_rate.py --clip one-by-one-person-detection.mp4     # real ones, cut from a fixed camera's film
+    python benchmarks/input_rate.py --clip one-by-one-person-detection.mp4 --out benchmarks/results/input_rate_film.json
     python benchmarks/input_rate.py --device gpu                           # bytes go to the GPU, which makes the planes
 
 A net that is only VideoTripletData, with joints and the paper's batches (3 videos of 8 frames), reads pictures of the
