@@ -77,8 +77,8 @@ class Memory:
 
     def _read(self, line):
         if not line.strip().isdecimal():
-            raise InputError(f"nvidia-smi says {line.strip()!r} for the memory in use: this GPU, or a part of one (MIG), does "
-                             "not tell; measure on a whole GPU of its own memory")
+            raise InputError(f"nvidia-smi says {line.strip()!r} for the memory in use: this GPU, or a part of one (MIG), "
+                             "does not tell; measure on a whole GPU with memory of its own")
         self.now = int(line)
         self.peak = max(self.peak, self.now)
 

@@ -25,7 +25,7 @@ def run_paths(folders):
     program = ["$ORIGIN/../lib", *(f"$ORIGIN/../lib/{SITE}/{folder}" for folder in folders)]
     shared = ["$ORIGIN/../../..", *(f"$ORIGIN/{SITE}/{folder}" for folder in folders),
               *(f"$ORIGIN/../{folder}" for folder in folders)]
-    return [f"-DCMAKE_{kind}_LINKER_FLAGS=" + " ".join(["-Wl,--disable-new-dtags", *(f"-Wl,-rpath,'{path}'" for path in paths)])
+    return [f"-DCMAKE_{kind}_LINKER_FLAGS=-Wl,--disable-new-dtags " + " ".join(f"-Wl,-rpath,'{path}'" for path in paths)
             for kind, paths in (("EXE", program), ("SHARED", shared))]
 
 
