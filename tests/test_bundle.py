@@ -64,6 +64,37 @@ def test_an_unknown_program_is_refused(launch, arguments):
         launch.main(arguments)
 
 
+@pytest.mark.parametrize("name, tf32", [("tests", "0"), ("caffe", None)])
+def test_programs_start_with_the_bundle_s_libraries_before_the_machine_s(launch, tmp_path, monkeypatch, name, tf32):
+    program = tmp_path / {"tests": ".venv/test/test.testbin", "caffe": ".venv/bin/caffe"}[name]
+    for path in (program, tmp_path / ".venv" / "lib" / "libcaffe.so"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    started = []
+    monkeypatch.setattr(launch, "HERE", str(tmp_path))
+    monkeypatch.setattr(launch.os, "execve", lambda *arguments: started.append(arguments))
+    monkeypatch.setenv("STAL_OUTER_PATH", "/machine/lib")
+    monkeypatch.delenv("CAFFE_TF32", raising=False)
+    monkeypatch.chdir(tmp_path)
+    launch.main([name, "--flag"])
+    path, arguments, environment = started[0]
+    assert path == str(program) and arguments == [path, "--flag"]
+    assert environment["LD_LIBRARY_PATH"] == f"{tmp_path}/runtime/lib:{tmp_path}/.venv/lib:/machine/lib"
+    assert environment.get("CAFFE_TF32") == tf32
+
+
+def test_benchmarks_start_other_interpreters_as_the_machine_would(monkeypatch):
+    worker = load("../benchmarks/worker")
+    for variable, value in (("PYTHONHOME", "/bundle"), ("PYTHONPATH", "/bundle"), ("LD_LIBRARY_PATH", "/bundle")):
+        monkeypatch.setenv(variable, value)
+    monkeypatch.delenv("STAL_OUTER_PATH", raising=False)
+    assert worker.foreign_environment() == dict(os.environ)
+    monkeypatch.setenv("STAL_OUTER_PATH", "/machine/lib")
+    environment = worker.foreign_environment()
+    assert environment["LD_LIBRARY_PATH"] == "/machine/lib"
+    assert not {"PYTHONHOME", "PYTHONPATH", "STAL_OUTER_PATH"} & set(environment)
+
+
 def test_a_program_that_was_not_packed_is_refused(launch):
     with pytest.raises(SystemExit, match="pack it with --tests"):
         launch.main(["tests"])
