@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 
+import configure
 import cuda
 import fetch
 import overlay
@@ -139,14 +140,13 @@ def compile_caffe(device, work, result, tests):
     log = os.path.join(work, "build.log")
     targets = ["caffe", "caffe.bin", "pycaffe"] + (["test.testbin"] if tests else [])
     with open(log, "w") as stream:
-        for command in (["cmake", "-G", "Ninja", "-S", source, "-B", build, *FLAGS[device],
-                         *(cuda.compiler(VENV) if device == "gpu" else []), f"-DPYTHON_EXECUTABLE={python}",
-                         f"-DPYTHON_INCLUDE_DIR={include}",
-                         f"-DPYTHON_LIBRARY={glob.glob('/usr/lib/*/libpython3.[0-9]*.so')[0]}"],
-                        ["ninja", "-C", build, *jobs(), *targets]):
-            if subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT).returncode:
-                sys.stderr.write("".join(open(log).readlines()[-40:]))
-                sys.exit(f"error: building Caffe failed; the whole log is {log}")
+        if not configure.configure(
+                ["cmake", "-G", "Ninja", "-S", source, *FLAGS[device], *(cuda.compiler(VENV) if device == "gpu" else []),
+                 f"-DPYTHON_EXECUTABLE={python}", f"-DPYTHON_INCLUDE_DIR={include}",
+                 f"-DPYTHON_LIBRARY={glob.glob('/usr/lib/*/libpython3.[0-9]*.so')[0]}"], build, stream) \
+                or subprocess.run(["ninja", "-C", build, *jobs(), *targets], stdout=stream, stderr=subprocess.STDOUT).returncode:
+            sys.stderr.write("".join(open(log).readlines()[-40:]))
+            sys.exit(f"error: building Caffe failed; the whole log is {log}")
     shutil.rmtree(result + ".part", ignore_errors=True)
     python_package = os.path.join(result + ".part", "python", "caffe")
     shutil.copytree(os.path.join(source, "python", "caffe"), python_package,
