@@ -7,7 +7,7 @@
 Everything that goes into a build is hashed; a finished build is kept under that hash in the cache (STAL_CACHE, or
 stal-caffe in the user's cache folder), so the second call only copies. A changed layer is compiled incrementally.
 Environment: DEVICE=cpu|gpu|emulated (unless --device says), CUDA_ARCHS="90" or "75 80" (default: all from 7.5 to 12.0),
-CAFFE_TARBALL=FILE (fetch.py), JOBS=number of compilers at once.
+CAFFE_TARBALL=FILE (fetch.py), JOBS=number of compilers at once; CFLAGS, CXXFLAGS, CUDAFLAGS, LDFLAGS as CMake takes them.
 """
 
 import argparse
@@ -108,7 +108,8 @@ def content_hashes(device):
     tools = subprocess.run(["dpkg-query", "-W", "g++", *open(os.path.join(HERE, "debian-packages.txt")).read().split()],
                            capture_output=True, text=True, check=True).stdout
     flags = [flag.replace(ROOT, "") for flag in FLAGS[device]]  # the same for each checkout
-    for text in (device, *flags, tools, read(os.path.join(ROOT, "pyproject.toml"))):
+    of_the_caller = [os.environ[name] for name in ("CFLAGS", "CXXFLAGS", "CUDAFLAGS", "LDFLAGS") if os.environ.get(name)]
+    for text in (device, *flags, tools, read(os.path.join(ROOT, "pyproject.toml")), *of_the_caller):
         digest.update(text.encode() + b"\0")
     patches = sorted(glob.glob(os.path.join(HERE, "patches", "*.patch")))
     emulation = cuda.emulation_files() if device == "emulated" else []
