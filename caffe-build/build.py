@@ -140,12 +140,13 @@ def compile_caffe(device, work, result, tests):
                              capture_output=True, text=True, check=True).stdout.strip()
     log = os.path.join(work, "build.log")
     targets = ["caffe", "caffe.bin", "pycaffe"] + (["test.testbin"] if tests else [])
+    configuration = ["cmake", "-G", "Ninja", "-S", source, *FLAGS[device], *(cuda.compiler(VENV) if device == "gpu" else []),
+                     f"-DPYTHON_EXECUTABLE={python}", f"-DPYTHON_INCLUDE_DIR={include}",
+                     f"-DPYTHON_LIBRARY={glob.glob('/usr/lib/*/libpython3.[0-9]*.so')[0]}"]
+    compilation = ["ninja", "-C", build, *jobs(), *targets]
     with open(log, "w") as stream:
-        if not configure.configure(
-                ["cmake", "-G", "Ninja", "-S", source, *FLAGS[device], *(cuda.compiler(VENV) if device == "gpu" else []),
-                 f"-DPYTHON_EXECUTABLE={python}", f"-DPYTHON_INCLUDE_DIR={include}",
-                 f"-DPYTHON_LIBRARY={glob.glob('/usr/lib/*/libpython3.[0-9]*.so')[0]}"], build, stream) \
-                or subprocess.run(["ninja", "-C", build, *jobs(), *targets], stdout=stream, stderr=subprocess.STDOUT).returncode:
+        if not configure.configure(configuration, build, stream) or \
+                subprocess.run(compilation, stdout=stream, stderr=subprocess.STDOUT).returncode:
             sys.stderr.write("".join(open(log).readlines()[-40:]))
             sys.exit(f"error: building Caffe failed; the whole log is {log}")
     shutil.rmtree(result + ".part", ignore_errors=True)

@@ -16,7 +16,8 @@ def configure(command, build, log):
     same = os.path.exists(stamp) and open(stamp).read() == words
     if os.path.exists(stamp):
         os.remove(stamp)
-    if subprocess.run([*command, "-B", build, *([] if same else ["--fresh"])], stdout=log, stderr=subprocess.STDOUT).returncode:
+    run = [*command, "-B", build, *([] if same else ["--fresh"])]
+    if subprocess.run(run, stdout=log, stderr=subprocess.STDOUT).returncode:
         return False
     with open(stamp, "w") as stream:
         stream.write(words)

@@ -36,7 +36,8 @@ def configured(tmp_path):
         compiler.chmod(0o755)
 
     def run(checkout, *flags):
-        command = ["cmake", "-G", "Ninja", "-S", str(tmp_path), "-DEXTRA=OFF", f"-DCMAKE_CXX_COMPILER={tmp_path / checkout / 'c++'}"]
+        command = ["cmake", "-G", "Ninja", "-S", str(tmp_path), "-DEXTRA=OFF",
+                   f"-DCMAKE_CXX_COMPILER={tmp_path / checkout / 'c++'}"]
         with open(tmp_path / "log", "w") as log:
             return module.configure([*command, *flags], str(tmp_path / "build"), log)
     return run
